@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use shared::domain::enforcement::journal::is_removals;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
-use tests::gateway;
-use tests::http::Request;
+use tests::gateway::{self, Answer};
 use tests::runtime_api::Function;
 use tests::template;
 
@@ -43,12 +42,6 @@ struct App {
     build: String,
 }
 
-struct Answer {
-    status: u16,
-    headers: Value,
-    body: Value,
-}
-
 impl Hand {
     fn start() -> Self {
         Self::within(PLENTY)
@@ -72,15 +65,7 @@ impl Hand {
     }
 
     fn ask(&self, method: &str, target: &str, body: &Value) -> Answer {
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request =
-            Request { method: method.to_owned(), target: target.to_owned(), body, ..Request::default() };
-        let answer = self.api.invoke(gateway::event(&request).to_string()).response();
-        Answer {
-            status: u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(),
-            headers: answer["headers"].clone(),
-            body: answer["body"].as_str().map_or(Value::Null, |body| serde_json::from_str(body).unwrap()),
-        }
+        gateway::ask(&self.api, method, target, body)
     }
 
     /// Asks for images of `app` to be deleted.
@@ -174,14 +159,12 @@ impl Hand {
     }
 }
 
-impl Answer {
-    #[track_caller]
-    fn problem(&self, status: u16, kind: &str) -> String {
-        assert_eq!(self.status, status, "{}", self.body);
-        assert_eq!(self.body["type"], format!("urn:ecr-steward:problem:{kind}"), "{}", self.body);
-        self.body["detail"].as_str().unwrap().to_owned()
-    }
+/// What deletions are asserted by.
+trait Deleted {
+    fn deleted(&self, images: usize);
+}
 
+impl Deleted for Answer {
     #[track_caller]
     fn deleted(&self, images: usize) {
         assert_eq!(self.status, 200, "{}", self.body);

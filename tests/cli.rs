@@ -91,6 +91,68 @@ fn check_says_nothing_on_standard_output_about_a_valid_policy() {
 }
 
 #[test]
+fn check_warns_of_a_source_that_is_ignored_until_a_day_that_is_over() {
+    let folder = Folder::new();
+    let ignoring = |until| {
+        let entry = format!("{{ source: eks/old, reason: gone, until: {until} }}");
+        folder.file("policies.yaml", format!("policies: []\nusage:\n  ignore:\n    - {entry}\n"))
+    };
+    assert_eq!(steward(&["check", &ignoring("2999-12-31")]).status.code(), Some(0));
+    let output = steward(&["check", "--output", "json", &ignoring("2020-12-31")]);
+    assert_eq!(output.status.code(), Some(1));
+    let findings: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(findings[0]["code"], "ignore-expired");
+    assert_eq!(findings[0]["level"], "warning");
+    assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&4.into(), &48.into()));
+    let explained = stdout(&steward(&["explain-code", "ignore-expired"]));
+    assert!(explained.contains("until: 2020-12-31"), "the page has an example: {explained}");
+}
+
+#[test]
+fn numbers_of_hundreds_of_digits_are_not_repeated_in_messages() {
+    let folder = Folder::new();
+    let long = "9".repeat(300);
+    let age = format!("rules:\n- {{ selection: untagged, maximumAgeLimit: {long} }}\n");
+    let field = format!("rules:\n- {long}: 1\n");
+    let image = |pushed_at: &str| {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        folder
+            .file("images.json", format!(r#"[{{"imageDigest": "{digest}", "imagePushedAt": {pushed_at}}}]"#))
+    };
+    let policy = folder.file("policy.yaml", "rules: [{ selection: untagged, maximumAgeLimit: 7 }]\n");
+    let preview = |images: &str| steward(&["preview", "--policy", &policy, "--images", images]);
+    for output in [
+        steward(&["check", &folder.file("age.yaml", age)]),
+        steward(&["check", &folder.file("field.yaml", field)]),
+        preview(&image(&long)),
+        preview(&image(&format!("\"{long}\""))),
+    ] {
+        assert!(!output.status.success());
+        let told = stdout(&output) + &stderr(&output);
+        assert!(!told.contains(&"9".repeat(250)) && !told.contains(&"0".repeat(100)), "{told}");
+    }
+}
+
+#[test]
+fn a_long_listing_is_refused_with_the_line_that_is_wrong() {
+    let folder = Folder::new();
+    let policy = folder.file("policy.yaml", "rules: [{ selection: untagged, maximumAgeLimit: 7 }]\n");
+    let image = |number: usize| {
+        format!("    {{\"imageDigest\": \"sha256:{number:064x}\", \"imagePushedAt\": 1700000000}}")
+    };
+    let mut lines: Vec<String> = (0..20_000).map(image).collect();
+    lines[15_000] = lines[15_000].replace("1700000000", "\"soon\"");
+    let images = folder.file("images.json", format!("{{\"imageDetails\": [\n{}\n]}}", lines.join(",\n")));
+    let output = steward(&["preview", "--policy", &policy, "--images", &images]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(folder.plain(&output.stderr), @r#"
+    ecr-steward: images.json:15002:120: /imageDetails/15000/imagePushedAt: `soon` is not a time; write it like 2026-11-23T00:00:00Z, with an offset or Z
+      15002 | …000000003a98", "imagePushedAt": "soon"},
+            |                                        ^
+    "#);
+}
+
+#[test]
 fn check_prints_five_findings_for_five_mistakes_and_exits_1() {
     let folder = Folder::new();
     let policy = folder.file(
@@ -594,7 +656,9 @@ fn previews_of_several_repositories_are_summed_up_and_printed_as_lines() {
     assert!(lines.iter().all(|line| schema.is_valid(line)));
     let table = preview(&[]);
     assert!(
-        table.ends_with("In 3 repositories: 2 expire, 5.0 MB; 3 kept. --summary has a row for each.\n"),
+        table.ends_with(
+            "In 3 repositories: 2 expire, at most 5.0 MB; 3 kept. --summary has a row for each.\n"
+        ),
         "{table}"
     );
 }

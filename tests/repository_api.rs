@@ -7,8 +7,7 @@ use shared::domain::enforcement::in_use_protection::{TakesNothing, protected};
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::{EcrStub, Fault, KEY, OPERATIONS, Repository};
-use tests::gateway;
-use tests::http::Request;
+use tests::gateway::{self, Answer};
 use tests::runtime_api::Function;
 
 /// Time for an event: enough for every retry that helps.
@@ -21,12 +20,6 @@ struct Api {
     function: Function,
 }
 
-struct Answer {
-    status: u16,
-    headers: Value,
-    body: Value,
-}
-
 impl Api {
     fn start(time: Duration) -> Self {
         let ecr = EcrStub::start();
@@ -37,19 +30,7 @@ impl Api {
     }
 
     fn ask(&self, method: &str, target: &str, body: &Value) -> Answer {
-        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let request =
-            Request { method: method.to_owned(), target: target.to_owned(), body, ..Request::default() };
-        let answer = self.function.invoke(gateway::event(&request).to_string()).response();
-        let body = match answer["body"].as_str() {
-            None => Value::Null,
-            Some(body) => serde_json::from_str(body).unwrap(),
-        };
-        Answer {
-            status: u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(),
-            headers: answer["headers"].clone(),
-            body,
-        }
+        gateway::ask(&self.function, method, target, body)
     }
 
     fn create(&self, spec: &Value) -> Answer {
@@ -122,20 +103,6 @@ fn attached(simple: &Value) -> String {
 
 fn older_than(days: u64) -> Value {
     json!({ "rules": [{ "selection": "any", "maximumAgeLimit": days }] })
-}
-
-impl Answer {
-    /// Asserts that this is a problem of a kind; gives its detail.
-    #[track_caller]
-    fn problem(&self, status: u16, kind: &str) -> String {
-        let detail = self.body["detail"].as_str().unwrap_or_default().to_owned();
-        assert_eq!(self.status, status, "{}", self.body);
-        assert_eq!(self.body["status"], status);
-        assert_eq!(self.body["type"], format!("urn:ecr-steward:problem:{kind}"), "{detail}");
-        assert_eq!(self.headers["content-type"], "application/problem+json");
-        assert!(!self.body["title"].as_str().unwrap().is_empty() && !detail.is_empty());
-        detail
-    }
 }
 
 #[test]

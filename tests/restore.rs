@@ -10,8 +10,7 @@ use shared::domain::enforcement::journal::{is_removals, is_restores};
 use tests::binaries::binary;
 use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
-use tests::gateway;
-use tests::http::Request;
+use tests::gateway::{self, Answer};
 use tests::runtime_api::Function;
 use tests::template;
 
@@ -43,11 +42,6 @@ struct App {
 /// Digests and tags, which is all that a client sees of a repository.
 type Seen = BTreeMap<String, BTreeSet<String>>;
 
-struct Answer {
-    status: u16,
-    body: Value,
-}
-
 impl Site {
     fn start() -> (Self, App) {
         let aws = EcrStub::start();
@@ -65,14 +59,7 @@ impl Site {
     }
 
     fn ask(&self, target: &str, body: &Value) -> Answer {
-        let body = body.to_string().into_bytes();
-        let request =
-            Request { method: "POST".to_owned(), target: target.to_owned(), body, ..Request::default() };
-        let answer = self.api.invoke(gateway::event(&request).to_string()).response();
-        Answer {
-            status: u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(),
-            body: serde_json::from_str(answer["body"].as_str().unwrap()).unwrap(),
-        }
+        gateway::ask(&self.api, "POST", target, body)
     }
 
     fn delete(&self, digests: &[&String]) {

@@ -1,6 +1,7 @@
 //! The command line against AWS, as a person meets it who does something wrong, or has signed in otherwise than by keys.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -101,6 +102,34 @@ fn a_host_that_takes_connections_and_answers_nothing_is_given_up() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("there was no answer in time"), "{}", stderr(&output));
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_host_that_answers_a_byte_at_a_time_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            std::thread::spawn(move || {
+                let _ = connection.read(&mut [0; 4096]);
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.1\r\ncontent-length: 5000\r\n\r\n";
+                let mut sent = connection.write_all(head.as_bytes());
+                while sent.is_ok() {
+                    std::thread::sleep(Duration::from_millis(500));
+                    sent = connection.write_all(b" ");
+                }
+            });
+        }
+    });
+    let begun = Instant::now();
+    let url = format!("http://{host}");
+    let output = signed_in(&account()).args(["snapshot", "--all", "--endpoint-url", &url]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let told = stderr(&output);
+    assert!(told.contains(&format!("{host}: the answer came too slowly to be whole in time")), "{told}");
+    assert!(told.contains("look at the network"), "{told}");
+    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -83,6 +83,12 @@ pub(crate) enum AccountError {
         "{operation}: {cause}, in the Region {region} (from {origin}): AWS cannot be reached there{hint}"
     )]
     Unreachable { operation: String, cause: String, region: String, origin: Origin, hint: String },
+    /// A host that answers, and too slowly.
+    #[error(
+        "{operation}: {cause}, in the Region {region} (from {origin}); try again, and look at the network (proxy, VPN), \
+         --endpoint-url and the state of AWS in that Region"
+    )]
+    Slow { operation: String, cause: String, region: String, origin: Origin },
     /// AWS knows the caller, who may not do this.
     #[error("{caller} is not allowed to do {action} in {region}{}: ask for that permission\n  {message}", on(.message))]
     Denied { caller: String, action: String, region: String, message: String },
@@ -382,6 +388,12 @@ pub(crate) async fn diagnosis(
                 hint,
             })
         }
+        AwsFailure::TimedOut => Some(AccountError::Slow {
+            operation: error.operation.to_string(),
+            cause: connection.last_unanswered().unwrap_or_else(|| error.failure.to_string()),
+            region,
+            origin: origin.clone(),
+        }),
         AwsFailure::Credentials => Some(not_signed_in(&error.message)),
         AwsFailure::Denied => {
             progress::phase("asking who calls");

@@ -11,6 +11,7 @@ use shared::domain::enforcement::in_use_protection::{conflicts, protected};
 use shared::domain::enforcement::policy_set::{self, Apply, PolicySet};
 use shared::domain::lifecycle::lint::lint_alone;
 use shared::domain::lifecycle::{Code, Finding, PolicySource};
+use shared::domain::text::instant::Instant;
 use shared::domain::text::locate::{Place, Places};
 use shared::domain::text::quantity::count;
 use shared::domain::text::recognize::excerpt;
@@ -23,7 +24,8 @@ use crate::{Failure, Outcome, explain_code, output};
 ///
 /// Examines each policy as ECR would, and policies.yaml and builds.yaml as the stack does, and prints everything that is wrong
 /// as FILE:LINE:COLUMN: /json/pointer: code: message (the pointer / is the document as a whole), with the line of the file. Warns
-/// of what is valid and can never act: prefixes and patterns that no tag matches, rules and entries that others come before.
+/// of what is valid and can never act: prefixes and patterns that no tag matches, rules and entries that others come before, sources
+/// that were ignored until a day that is over.
 ///
 /// Prints the hash of a valid policies.yaml, too. The stack previews a new file before it enforces it; with its own hash in
 /// the field `approve` the file is enforced without a preview. Comments, the order of fields and `approve` do not change the hash.
@@ -78,6 +80,7 @@ impl Found {
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     let mut found: Vec<Found> = Vec::new();
     let mut unusable = Vec::new();
+    let now = Instant::now();
     for path in &arguments.files {
         let file = input::name(path);
         let text = match input::read(path, MAX_POLICY_BYTES) {
@@ -89,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         };
         let is_named = |key: &str| path.file_name().is_some_and(|name| name == key);
         let checked = if is_named(policy_set::KEY) || PolicySet::is_meant(&text) {
-            check_policies(&text)
+            check_policies(&text, now)
         } else if is_named(build_config::KEY) || BuildConfig::is_meant(&text) {
             BuildConfig::parse(&text).map(|policy_set| (count(policy_set.len() as u64, "build"), Vec::new()))
         } else {
@@ -260,7 +263,7 @@ fn sarif(found: &[Found]) -> Value {
 }
 
 /// A policies file; what ECR enforces has to fit into ECR behind the protection rule, and must not count protection tags.
-fn check_policies(text: &str) -> Result<(String, Vec<Finding>), Vec<Finding>> {
+fn check_policies(text: &str, now: Instant) -> Result<(String, Vec<Finding>), Vec<Finding>> {
     let policy_set = PolicySet::parse(text)?;
     let attached = (0..).zip(policy_set.entries()).filter(|(_, entry)| entry.apply == Apply::Attach);
     let findings: Vec<Finding> = attached
@@ -297,6 +300,7 @@ fn check_policies(text: &str) -> Result<(String, Vec<Finding>), Vec<Finding>> {
         .collect();
     warnings.extend(policy_set.unreachable());
     warnings.extend(policy_set.unapproved());
+    warnings.extend(policy_set.expired_ignores(now));
     Ok((format!("{policies}, hash {hash}; {approval}"), warnings))
 }
 

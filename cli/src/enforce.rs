@@ -513,6 +513,9 @@ impl Enforcement<'_> {
                         protection: None,
                         unassigned: None,
                         checks_native_policy: !entry.apply.is_by_ecr(),
+                        // Whoever is at a terminal is not excluded from pull times, and reading a manifest is a pull.
+                        layer_reads: None,
+                        cost_tag: None,
                     }),
                     Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
                     // What AWS says of one repository is no reason to leave all others alone.

@@ -63,6 +63,8 @@ pub(crate) enum InitError {
         "{0}: is there already, and left as it is; name another file, or `-` to read what would be written"
     )]
     Exists(String),
+    #[error("{file}: its folder is not there; make it first, or name another file")]
+    NoFolder { file: String },
     #[error("{file}: {error}")]
     Unwritten { file: String, error: io::Error },
 }
@@ -80,6 +82,7 @@ pub(crate) fn init(arguments: &Init) -> Result<Outcome, Failure> {
     written.and_then(|mut written| written.write_all(TEMPLATE.as_bytes())).map_err(|error| {
         match error.kind() {
             io::ErrorKind::AlreadyExists => InitError::Exists(file.clone()),
+            io::ErrorKind::NotFound => InitError::NoFolder { file: file.clone() },
             _ => InitError::Unwritten { file: file.clone(), error },
         }
     })?;

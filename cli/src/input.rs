@@ -6,9 +6,9 @@ use std::path::Path;
 
 use shared::domain::builds::build_config::BuildConfig;
 use shared::domain::enforcement::policy_set::PolicySet;
-use shared::domain::image::listing::Listing;
+use shared::domain::image::listing::{InvalidListing, Listing, ListingReader, UnreadableListing};
 use shared::domain::text::locate::{Place, split_place};
-use shared::domain::text::recognize::{NotText, decode, excerpt};
+use shared::domain::text::recognize::{NotText, TextDecoder, decode, excerpt};
 
 /// No policy is anywhere near this size; a larger file is something else. ECR's own limit is 30,720 characters.
 pub(crate) const MAX_POLICY_BYTES: u64 = 1024 * 1024;
@@ -63,33 +63,46 @@ fn without_scheme(path: &Path) -> &Path {
 
 /// A message that begins with its place, as `FILE:LINE:COLUMN` and the rest with the line of the text and a mark below it.
 pub(crate) fn at_its_place(file: &str, text: &str, problem: &str) -> InputError {
+    with_excerpt(file, problem, |Place { line, column }| excerpt(text, line, column))
+}
+
+/// A message that begins with its place, as `FILE:LINE:COLUMN` and the rest with an excerpt of the text below it.
+fn with_excerpt(file: &str, problem: &str, excerpt: impl FnOnce(Place) -> String) -> InputError {
     match split_place(problem) {
         None => InputError::Content { file: file.to_owned(), problem: problem.to_owned() },
-        Some((Place { line, column }, rest)) => InputError::Content {
+        Some((place @ Place { line, column }, rest)) => InputError::Content {
             file: format!("{file}:{line}:{column}"),
-            problem: format!("{rest}\n{}", excerpt(text, line, column)),
+            problem: format!("{rest}\n{}", excerpt(place)),
         },
     }
 }
 
-/// Reads a whole file as text, of at most `limit` bytes.
-pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
+/// The bytes of a file.
+fn open(path: &Path) -> Result<Box<dyn Read>, InputError> {
     let file = name(path);
     if file.starts_with("s3://") {
         return Err(InputError::Remote { file });
     }
+    if is_standard_input(path) {
+        return Ok(Box::new(io::stdin().lock()));
+    }
     let failed = |error| InputError::Read { file: file.clone(), error };
-    let source: Box<dyn Read> = if is_standard_input(path) {
-        Box::new(io::stdin().lock())
-    } else {
-        let opened = File::open(without_scheme(path)).map_err(failed)?;
-        if opened.metadata().map_err(failed)?.is_dir() {
-            return Err(InputError::Directory { file });
-        }
-        Box::new(opened)
-    };
+    let opened = File::open(without_scheme(path)).map_err(failed)?;
+    if opened.metadata().map_err(failed)?.is_dir() {
+        return Err(InputError::Directory { file });
+    }
+    Ok(Box::new(opened))
+}
+
+/// Reads a whole file as text, of at most `limit` bytes.
+pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
+    let source = open(path)?;
+    let file = name(path);
     let mut bytes = Vec::new();
-    source.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    source
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)
+        .map_err(|error| InputError::Read { file: file.clone(), error })?;
     if bytes.len() as u64 > limit {
         return Err(InputError::TooLarge { file, limit });
     }
@@ -98,6 +111,33 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<String, InputError> {
         return Err(InputError::Empty { file });
     }
     Ok(text)
+}
+
+/// Reads a listing of images. Listings are large: no more than a part of the text is in memory.
+pub(crate) fn read_listing(path: &Path) -> Result<Listing, InputError> {
+    let mut source = open(path)?;
+    let file = name(path);
+    let not_text = |problem| InputError::NotText { file: file.clone(), problem };
+    let not_listing = |error: UnreadableListing| match error.problem {
+        InvalidListing::Empty => InputError::Empty { file: file.clone() },
+        problem => with_excerpt(&file, &problem.to_string(), |_| error.excerpt.unwrap_or_default()),
+    };
+    let (mut decoder, mut reader) = (TextDecoder::default(), ListingReader::default());
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let bytes = match source.read(&mut buffer) {
+            Ok(length) => buffer.get(..length).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(InputError::Read { file, error }),
+        };
+        if bytes.is_empty() {
+            break;
+        }
+        let text = decoder.push(bytes).map_err(not_text)?;
+        reader.push(&text).map_err(not_listing)?;
+    }
+    reader.push(&decoder.finish().map_err(not_text)?).map_err(not_listing)?;
+    reader.finish().map_err(not_listing)
 }
 
 /// The kind of a file that is not a policy, if it is one of the other known kinds.

@@ -261,11 +261,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     let mut skipped = Skipped::new(0);
     match &arguments.images {
         Some(path) => {
-            let listing = {
-                let text = input::read(path, u64::MAX)?;
-                Listing::parse(&text)
-                    .map_err(|error| input::at_its_place(&input::name(path), &text, &error.to_string()))?
-            };
+            let listing = input::read_listing(path)?;
             let question = Question {
                 policy: source.as_ref().and_then(PolicySource::policy),
                 usage: &usage,
@@ -498,7 +494,7 @@ impl Printed {
                         let total = summary::total(&self.rows);
                         writeln!(
                             out,
-                            "\nIn {}: {} expire, {}; {} kept. --summary has a row for each.",
+                            "\nIn {}: {} expire, at most {}; {} kept. --summary has a row for each.",
                             total.repository,
                             grouped(total.expiring),
                             bytes(total.expiring_bytes),

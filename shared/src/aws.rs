@@ -112,6 +112,10 @@ pub use transport::{AccessKeys, Clock, ConfiguredEndpoints, Transport};
 /// Timeout of one attempt of a call. ECR answers in well under a second, with a page of 1,000 images in two.
 const ATTEMPT: Duration = Duration::from_secs(8);
 
+/// Timeout of a call with all its attempts at a terminal. A minute in which nothing gets through is survived; a server that answers
+/// every attempt a byte at a time is not.
+const OPERATION: Duration = Duration::from_secs(180);
+
 /// Maximum number of attempts of a call, which take minutes. In a function the deadline comes first.
 const ATTEMPTS: u32 = 50;
 
@@ -140,8 +144,12 @@ impl Connection {
     pub fn over(transport: Transport) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(2))
-            .operation_attempt_timeout(ATTEMPT)
-            .build();
+            .operation_attempt_timeout(ATTEMPT);
+        let timeouts = match transport.operation_timeout() {
+            Some(timeout) => timeouts.operation_timeout(timeout),
+            None => timeouts,
+        }
+        .build();
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
@@ -202,6 +210,12 @@ impl Connection {
     #[must_use]
     pub const fn clock(&self) -> &Clock {
         &self.transport.clock
+    }
+
+    /// At a terminal, the host that failed last and why, as `HOST: CAUSE`.
+    #[must_use]
+    pub fn last_unanswered(&self) -> Option<String> {
+        self.transport.hosts()?.last_failure().map(|failure| failure.to_string())
     }
 
     /// The observer of retryable errors on this connection.

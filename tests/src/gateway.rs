@@ -57,6 +57,52 @@ pub fn event(request: &Request) -> Value {
     event
 }
 
+/// The answer to a request.
+#[derive(Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Value,
+    /// The body; null when it is empty.
+    pub body: Value,
+}
+
+impl Answer {
+    /// Asserts that this is a problem of a kind; gives its detail.
+    ///
+    /// # Panics
+    ///
+    /// When it is something else.
+    #[track_caller]
+    pub fn problem(&self, status: u16, kind: &str) -> String {
+        let detail = self.body["detail"].as_str().unwrap_or_default().to_owned();
+        assert_eq!(self.status, status, "{}", self.body);
+        assert_eq!(self.body["status"], status);
+        assert_eq!(self.body["type"], format!("urn:ecr-steward:problem:{kind}"), "{detail}");
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert!(!self.body["title"].as_str().unwrap().is_empty() && !detail.is_empty());
+        detail
+    }
+}
+
+/// Asks a function; a null is no body.
+///
+/// # Panics
+///
+/// When the answer is none of HTTP.
+pub fn ask(function: &Function, method: &str, target: &str, body: &Value) -> Answer {
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    let request =
+        Request { method: method.to_owned(), target: target.to_owned(), body, ..Request::default() };
+    let answer = function.invoke(event(&request).to_string()).response();
+    Answer {
+        status: u16::try_from(answer["statusCode"].as_u64().unwrap()).unwrap(),
+        headers: answer["headers"].clone(),
+        body: answer["body"].as_str().map_or(Value::Null, |body| serde_json::from_str(body).unwrap()),
+    }
+}
+
 /// The escapes of a URL resolved, as the gateway does it.
 fn decoded(text: &str, is_query: bool) -> String {
     let mut bytes = Vec::with_capacity(text.len());

@@ -98,6 +98,7 @@ impl Service {
         let operation = request.operation;
         let mut pause = Duration::from_millis(200);
         let mut attempts = 0;
+        let begun = tokio::time::Instant::now();
         loop {
             attempts += 1;
             self.retry_observer.begin(operation);
@@ -118,7 +119,9 @@ impl Service {
             self.retry_observer.end(operation, is_transient.then(|| error.clone()));
             let has_given_up = error.failure != Failure::Throttled
                 && self.endpoint(operation).is_ok_and(|endpoint| self.transport.has_given_up(endpoint));
-            if !is_transient || has_given_up || attempts >= super::ATTEMPTS {
+            let is_late =
+                self.transport.operation_timeout().is_some_and(|timeout| begun.elapsed() >= timeout);
+            if !is_transient || has_given_up || is_late || attempts >= super::ATTEMPTS {
                 return Err(error);
             }
             tokio::time::sleep(jittered(pause)).await;

@@ -271,6 +271,11 @@ impl Transport {
         self.hosts.as_ref()
     }
 
+    /// Timeout of a call with all its attempts; `None` in functions, where the deadline comes first.
+    pub(super) const fn operation_timeout(&self) -> Option<Duration> {
+        if self.hosts.is_some() { Some(super::OPERATION) } else { None }
+    }
+
     /// Whether no more requests are sent to the host of a URL.
     #[cfg(feature = "signed")]
     pub(super) fn has_given_up(&self, url: &str) -> bool {

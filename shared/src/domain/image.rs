@@ -11,6 +11,7 @@ use crate::domain::enforcement::in_use_protection::OWN_TAGS;
 use crate::domain::text::instant::Instant;
 
 pub mod deletion;
+pub mod layers;
 pub mod listing;
 pub mod name;
 pub mod reference;
@@ -79,21 +80,49 @@ pub enum ManifestKind {
     /// The media type is unknown.
     #[default]
     Unknown,
+    /// A manifest of another media type, such as those of Docker before 2016.
+    Other,
     /// A single image or another artifact.
     Manifest,
+    /// The same with Docker's media type.
+    DockerManifest,
     /// An image index (OCI image index), which references other manifests.
     Index,
+    /// The same with Docker's media type, which calls it a manifest list.
+    DockerIndex,
 }
 
 impl ManifestKind {
     /// The kind of manifest of a media type.
     #[must_use]
     pub fn of_media_type(media_type: &str) -> Self {
+        let [manifest, index, docker_manifest, docker_index] = MANIFEST_TYPES;
         match media_type {
-            "application/vnd.oci.image.index.v1+json"
-            | "application/vnd.docker.distribution.manifest.list.v2+json" => Self::Index,
-            _ => Self::Manifest,
+            _ if media_type == docker_manifest => Self::DockerManifest,
+            _ if media_type == manifest => Self::Manifest,
+            _ if media_type == index => Self::Index,
+            _ if media_type == docker_index => Self::DockerIndex,
+            _ => Self::Other,
         }
+    }
+
+    /// The media type, where the kind has one.
+    #[must_use]
+    pub const fn media_type(self) -> Option<&'static str> {
+        let [manifest, index, docker_manifest, docker_index] = MANIFEST_TYPES;
+        match self {
+            Self::Unknown | Self::Other => None,
+            Self::Manifest => Some(manifest),
+            Self::DockerManifest => Some(docker_manifest),
+            Self::Index => Some(index),
+            Self::DockerIndex => Some(docker_index),
+        }
+    }
+
+    /// Whether it is an image index, which references other manifests.
+    #[must_use]
+    pub const fn is_index(self) -> bool {
+        matches!(self, Self::Index | Self::DockerIndex)
     }
 }
 
@@ -260,7 +289,7 @@ impl RepositoryImages {
                         .filter(|child| *child != at)
                         .map(|child| (child, at)),
                 ),
-                None if image.kind == ManifestKind::Index => unread_indexes.push(at),
+                None if image.kind.is_index() => unread_indexes.push(at),
                 None => {}
             }
             if let Some(subject) = relations.subject_of(&image.digest)

@@ -18,7 +18,7 @@ use crate::domain::enforcement::journal::{self, Line};
 use crate::domain::enforcement::policy_set::{self, PolicySet, Sources};
 use crate::domain::image::deletion::{self, Deleted, DeletionRequest, ImageId, Refused};
 use crate::domain::image::listing::RepositoryName;
-use crate::domain::image::{Image, ImageIndex, ManifestKind, Relations, RepositoryImages};
+use crate::domain::image::{Image, ImageIndex, Relations, RepositoryImages};
 use crate::domain::lifecycle::document::Action as RuleAction;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::repository::Name;
@@ -625,9 +625,7 @@ async fn relations(
     }
     let others: Vec<&Image> = (0..)
         .zip(images.images())
-        .filter(|(place, image)| {
-            reads_all_indexes && image.kind == ManifestKind::Index && !wanted.contains(place)
-        })
+        .filter(|(place, image)| reads_all_indexes && image.kind.is_index() && !wanted.contains(place))
         .map(|(_, image)| image)
         .collect();
     let mut known: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -642,7 +640,7 @@ async fn relations(
     let ids: Vec<ImageId> =
         wanted.chain(unread).map(|image| ImageId::Digest(image.digest.to_string())).collect();
     let manifests = manifests(clients, name, &ids).await?;
-    let indexes = images.images().iter().filter(|image| image.kind == ManifestKind::Index);
+    let indexes = images.images().iter().filter(|image| image.kind.is_index());
     for index in indexes {
         let digest = &*index.digest;
         match (manifests.get(digest).map(|manifest| deletion::children(&manifest.text)), known.get(digest)) {

@@ -8,7 +8,7 @@ use crate::domain::preview::request::Live;
 use crate::domain::preview::{Preview, Question};
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
-use crate::domain::usage::Usage;
+use crate::domain::usage::{UnreadableSource, Usage};
 use crate::workflows::enforcement::repository_snapshot::RepositorySnapshot;
 use crate::workflows::enforcement::{RunContext, RunError, read_usage};
 
@@ -27,6 +27,11 @@ pub enum LiveError {
         findings: Vec<Finding>,
     },
 }
+
+/// A usage source of a repository that is previewed was not read.
+#[derive(Debug, thiserror::Error)]
+#[error("what is in use is not known completely, and more may be than is said here: {0}")]
+struct MoreMayBeInUse<'a>(&'a UnreadableSource);
 
 /// A repository as it was read once, to be previewed by one policy or by several.
 #[derive(Debug)]
@@ -80,11 +85,9 @@ impl ReadRepository {
             _ => Preview::new(question, &self.listed),
         };
         let gaps = usage.gaps_of(live.repository_name.as_str());
-        preview.with_findings(gaps.map(|gap| {
-            let message =
-                format!("what is in use is not known completely, and more may be than is said here: {gap}");
-            Finding::new(Code::UsageUnknown, "", message)
-        }))
+        preview.with_findings(
+            gaps.map(|gap| Finding::new(Code::UsageUnknown, "", MoreMayBeInUse(gap).to_string())),
+        )
     }
 }
 

@@ -105,6 +105,11 @@ pub enum Left {
     },
 }
 
+/// A lifecycle policy by which ECR would delete images in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the policy does not begin with the protection rule, and was not put")]
+struct NotProtected;
+
 /// Why a change is not rolled back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotRolledBack {
@@ -611,8 +616,8 @@ impl Provisioner<'_> {
         if let Change::LifecyclePolicy { to: Some(text), .. } = change
             && !begins_with_protection(text)
         {
-            let problem = "the policy does not begin with the protection rule, and was not put";
-            return Err(AwsError::unexpected_response("PutLifecyclePolicy", problem));
+            let problem = NotProtected.to_string();
+            return Err(AwsError::unexpected_response("PutLifecyclePolicy", &problem));
         }
         self.ecr.apply(repository, change).await
     }

@@ -132,31 +132,10 @@ impl HistoryEntry {
 mod tests {
     use super::*;
     use crate::domain::enforcement::actor::Actor;
-    use crate::domain::lifecycle::document::Action;
-    use crate::domain::preview::model::ActionTaken;
 
     fn line() -> Line {
         let at = Instant::parse("2026-11-26T03:00:00Z").unwrap();
-        Line {
-            run_id: "r".to_owned(),
-            at,
-            registry_id: "123456789012".to_owned(),
-            region: "eu-west-1".to_owned(),
-            by: Actor::default(),
-            repository_name: "app".to_owned(),
-            image_digest: format!("sha256:{}", "a".repeat(64)),
-            image_tags: Vec::new(),
-            image_pushed_at: at,
-            image_size_in_bytes: 1,
-            image_manifest: None,
-            image_manifest_media_type: None,
-            action: ActionTaken::from(Action::Expire),
-            policy: None,
-            policies_file_version: None,
-            applied_rule_priority: None,
-            reason: "old".to_owned(),
-            usage_read_at: None,
-        }
+        Line::example(format!("sha256:{}", "a".repeat(64)), at)
     }
 
     fn result(outcome: ImageResult) -> ImageOutcome {

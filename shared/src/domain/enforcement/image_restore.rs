@@ -65,13 +65,7 @@ impl RestoreRequest {
     ///
     /// Everything that is wrong with it.
     pub fn parse_for(repository_of_path: Option<Name>, text: &str) -> Result<Self, Vec<Finding>> {
-        let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
-        let mut reader = Reader { repository_of_path, ..Reader::default() };
-        let request = Self::read(&node, &mut reader);
-        match (request, reader.findings.is_empty()) {
-            (Some(request), true) => Ok(request),
-            _ => Err(reader.findings),
-        }
+        Reader::parse_body(repository_of_path, text, Self::read)
     }
 
     fn read(node: &syntax::Node, reader: &mut Reader) -> Option<Self> {
@@ -889,10 +883,7 @@ fn called(image: &Image) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::enforcement::actor::Actor;
     use crate::domain::image::Relations;
-    use crate::domain::lifecycle::document::Action;
-    use crate::domain::preview::model::ActionTaken;
 
     fn at(hour: u32) -> Instant {
         Instant::parse(&format!("2026-11-26T{hour:02}:00:00Z")).unwrap()
@@ -917,22 +908,9 @@ mod tests {
         let line = Line {
             run_id: run_id.to_owned(),
             at: at(hour),
-            registry_id: "123456789012".to_owned(),
-            region: "eu-west-1".to_owned(),
-            by: Actor::default(),
-            repository_name: "app".to_owned(),
-            image_digest: digest_of(manifest),
             image_tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
-            image_pushed_at: at(0),
-            image_size_in_bytes: 1,
             image_manifest: Some(manifest.to_owned()),
-            image_manifest_media_type: None,
-            action: ActionTaken::from(Action::Expire),
-            policy: None,
-            policies_file_version: None,
-            applied_rule_priority: None,
-            reason: "old".to_owned(),
-            usage_read_at: None,
+            ..Line::example(digest_of(manifest), at(0))
         };
         Journaled { key: format!("journal/{run_id}"), line }
     }

@@ -185,14 +185,9 @@ pub fn restore_entry(
     repository: &str,
     lines: &[RestoreLine],
 ) -> Result<(String, String), serde_json::Error> {
-    let mut content = String::new();
-    let mut digest = Sha256::new();
-    for line in lines {
-        digest.update(format!("{} {}\n", line.image_digest, line.image_tags.join(" ")));
-        content += &serde_json::to_string(line)?;
-        content.push('\n');
-    }
-    Ok((format!("{folder}{repository}/{RESTORE}{}.jsonl", hash(digest)), content))
+    let (name, content) =
+        named_lines(lines, |line| format!("{} {}\n", line.image_digest, line.image_tags.join(" ")))?;
+    Ok((format!("{folder}{repository}/{RESTORE}{name}.jsonl"), content))
 }
 
 /// A replaced policy as an object: its key, and its content. The same policy that is replaced by the same one has the same key in
@@ -214,12 +209,20 @@ pub fn policy_entry(folder: &str, line: &PolicyLine) -> Result<(String, String),
 
 /// The hash of lines, and their text.
 fn lines_entry(lines: &[Line]) -> Result<(String, String), serde_json::Error> {
+    named_lines(lines, |line| {
+        format!("{}{}{:?}\n", line.image_digest, line.image_tags.join(" "), line.action.kind)
+    })
+}
+
+/// The hash of what lines are about, and their text.
+fn named_lines<T: Serialize>(
+    lines: &[T],
+    subject: impl Fn(&T) -> String,
+) -> Result<(String, String), serde_json::Error> {
     let mut content = String::new();
     let mut digest = Sha256::new();
     for line in lines {
-        digest.update(&line.image_digest);
-        digest.update(line.image_tags.join(" "));
-        digest.update(format!("{:?}\n", line.action.kind));
+        digest.update(subject(line));
         content += &serde_json::to_string(line)?;
         content.push('\n');
     }
@@ -290,9 +293,35 @@ pub fn day(at: Instant) -> String {
 }
 
 #[cfg(test)]
+impl Line {
+    /// An image of the repository `app` that is deleted when it is pushed.
+    pub(crate) fn example(image_digest: String, at: Instant) -> Self {
+        Self {
+            run_id: "r".to_owned(),
+            at,
+            registry_id: "123456789012".to_owned(),
+            region: "eu-west-1".to_owned(),
+            by: Actor::default(),
+            repository_name: "app".to_owned(),
+            image_digest,
+            image_tags: Vec::new(),
+            image_pushed_at: at,
+            image_size_in_bytes: 1,
+            image_manifest: None,
+            image_manifest_media_type: None,
+            action: ActionTaken::from(crate::domain::lifecycle::document::Action::Expire),
+            policy: None,
+            policies_file_version: None,
+            applied_rule_priority: None,
+            reason: "old".to_owned(),
+            usage_read_at: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::lifecycle::document::Action;
 
     const FOLDER: &str = "journal/2026/11/26/r/";
 
@@ -301,25 +330,13 @@ mod tests {
     }
 
     fn line(letter: char) -> Line {
+        let image_digest = format!("sha256:{}", letter.to_string().repeat(64));
         Line {
-            run_id: "r".to_owned(),
-            at: at("2026-11-26T03:00:00Z"),
-            registry_id: "123456789012".to_owned(),
-            region: "eu-west-1".to_owned(),
-            by: Actor::default(),
             repository_name: "team/app".to_owned(),
-            image_digest: format!("sha256:{}", letter.to_string().repeat(64)),
             image_tags: vec!["v1".to_owned()],
-            image_pushed_at: at("2026-10-01T00:00:00Z"),
-            image_size_in_bytes: 1,
-            image_manifest: None,
-            image_manifest_media_type: None,
-            action: ActionTaken::from(Action::Expire),
             policy: Some("all".to_owned()),
-            policies_file_version: None,
             applied_rule_priority: Some(1),
-            reason: "old".to_owned(),
-            usage_read_at: None,
+            ..Line::example(image_digest, at("2026-11-26T03:00:00Z"))
         }
     }
 

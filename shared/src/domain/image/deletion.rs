@@ -92,13 +92,7 @@ impl DeletionRequest {
     ///
     /// Everything that is wrong with it.
     pub fn parse_for(repository_of_path: Option<Name>, text: &str) -> Result<Self, Vec<Finding>> {
-        let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
-        let mut reader = Reader { repository_of_path, ..Reader::default() };
-        let request = Self::read(&node, &mut reader);
-        match (request, reader.findings.is_empty()) {
-            (Some(request), true) => Ok(request),
-            _ => Err(reader.findings),
-        }
+        Reader::parse_body(repository_of_path, text, Self::read)
     }
 
     fn read(node: &syntax::Node, reader: &mut Reader) -> Option<Self> {

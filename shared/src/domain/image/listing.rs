@@ -20,6 +20,10 @@ use crate::domain::text::plain_words;
 use crate::domain::text::recognize::{self, Recognized, Wanted};
 use crate::domain::text::syntax::{self, without_mark};
 
+mod stream;
+
+pub use stream::{ListingReader, UnreadableListing};
+
 /// A parsed listing of images.
 #[derive(Debug, Clone, Default)]
 pub struct Listing {
@@ -129,29 +133,10 @@ impl Listing {
     ///
     /// At the first value that is not what AWS prints; nothing of the listing is used then.
     pub fn parse(text: &str) -> Result<Self, InvalidListing> {
-        let text = without_mark(text);
         let mut builder = Builder::default();
-        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Page<'_>>();
-        let mut number = 0;
-        loop {
-            let start = values.byte_offset();
-            number += 1;
-            match values.next() {
-                None if number == 1 => return Err(InvalidListing::Empty),
-                None if !builder.has_details => return Err(InvalidListing::NoDetails),
-                None => return Ok(builder.finish()),
-                Some(Ok(page)) if page.details.is_none() && page.manifests.is_none() => {
-                    let rest = text.get(start..values.byte_offset()).unwrap_or_default();
-                    return Err(recognized(rest).unwrap_or(InvalidListing::NoImages { number }));
-                }
-                Some(Ok(page)) => builder.take(page)?,
-                Some(Err(error)) => {
-                    let rest = text.get(start..).unwrap_or_default();
-                    let explain = || UnreadableJson::explain::<Page<'_>>(rest, text, &error).into();
-                    return Err(recognized(rest).unwrap_or_else(explain));
-                }
-            }
-        }
+        let mut values = 0;
+        builder.take_values(without_mark(text), &mut values)?;
+        builder.finish_listing(values)
     }
 
     /// A listing of one page. Images that do not say which repository they are in are in the one of `name`.
@@ -198,17 +183,12 @@ pub fn snapshot(name: &RepositoryName, images: &RepositoryImages) -> serde_json:
             "imageSizeInBytes": image.size_in_bytes,
             "imagePushedAt": image.pushed_at,
         });
-        let kind = match image.kind {
-            ManifestKind::Unknown => None,
-            ManifestKind::Manifest => Some("application/vnd.oci.image.manifest.v1+json"),
-            ManifestKind::Index => Some("application/vnd.oci.image.index.v1+json"),
-        };
         let subject = subjects.get(&place).map(|subject| digest(*subject).to_owned());
         let texts = [
             ("registryId", name.registry_id.clone()),
             ("repositoryName", name.repository_name.clone()),
             ("imageStatus", Some(image.status.name().to_owned())),
-            ("imageManifestMediaType", kind.map(str::to_owned)),
+            ("imageManifestMediaType", image.kind.media_type().map(str::to_owned)),
             ("subjectManifestDigest", subject),
             ("lastRecordedPullTime", image.last_pulled_at.map(|at| at.to_string())),
             ("lastArchivedAt", image.last_archived_at.map(|at| at.to_string())),
@@ -220,7 +200,7 @@ pub fn snapshot(name: &RepositoryName, images: &RepositoryImages) -> serde_json:
             }
         }
         details.push(detail);
-        if image.kind == ManifestKind::Index && !images.unread_indexes().contains(&place) {
+        if image.kind.is_index() && !images.unread_indexes().contains(&place) {
             let listed = children.remove(&place).unwrap_or_default();
             manifests.push(json!({
                 "repositoryName": name.repository_name,
@@ -682,6 +662,37 @@ struct Builder {
 }
 
 impl Builder {
+    /// Takes all JSON values of a text, and counts them.
+    fn take_values(&mut self, text: &str, number: &mut usize) -> Result<(), InvalidListing> {
+        let mut values = serde_json::Deserializer::from_str(text).into_iter::<Page<'_>>();
+        loop {
+            let start = values.byte_offset();
+            let Some(page) = values.next() else { return Ok(()) };
+            *number += 1;
+            match page {
+                Ok(page) if page.details.is_none() && page.manifests.is_none() => {
+                    let rest = text.get(start..values.byte_offset()).unwrap_or_default();
+                    return Err(recognized(rest).unwrap_or(InvalidListing::NoImages { number: *number }));
+                }
+                Ok(page) => self.take(page)?,
+                Err(error) => {
+                    let rest = text.get(start..).unwrap_or_default();
+                    let explain = || UnreadableJson::explain::<Page<'_>>(rest, text, &error).into();
+                    return Err(recognized(rest).unwrap_or_else(explain));
+                }
+            }
+        }
+    }
+
+    /// The listing of so many JSON values.
+    fn finish_listing(self, values: usize) -> Result<Listing, InvalidListing> {
+        match values {
+            0 => Err(InvalidListing::Empty),
+            _ if !self.has_details => Err(InvalidListing::NoDetails),
+            _ => Ok(self.finish()),
+        }
+    }
+
     fn take(&mut self, page: Page<'_>) -> Result<(), InvalidListing> {
         if let Some(details) = page.details {
             self.has_details = true;
@@ -830,6 +841,21 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_has_the_media_types_that_ecr_said() {
+        for media_type in crate::domain::image::MANIFEST_TYPES {
+            let more = format!(r#", "imageManifestMediaType": "{media_type}""#);
+            let text = format!("[{}]", detail("b", "sha256:1d", &more));
+            let listed = Listing::parse(&text).unwrap().repositories.remove(0);
+            let snapshot = snapshot(&listed.name, &listed.images);
+            assert_eq!(snapshot["imageDetails"][0]["imageManifestMediaType"], media_type);
+        }
+        let text = format!("[{}]", detail("b", "sha256:1d", r#", "imageManifestMediaType": "text/x""#));
+        let listed = Listing::parse(&text).unwrap().repositories.remove(0);
+        let detail = &snapshot(&listed.name, &listed.images)["imageDetails"][0];
+        assert!(detail.get("imageManifestMediaType").is_none(), "no other type is made up: {detail}");
+    }
+
+    #[test]
     fn pages_repositories_and_manifests_may_follow_each_other() {
         let text = [
             format!(
@@ -898,6 +924,18 @@ mod tests {
             ("[[\"sha256:1\", \"v1\"]]", "this is a list of rows that `--query` picked"),
             ("{\"imageIds\": []}", "this is what `aws ecr list-images` prints"),
             ("{\"rules\": []}", "this is a lifecycle policy; name it with `--policy`"),
+            ("imageDigest,imageTags\nsha256:1,v1\n", "this is a table of comma-separated values"),
+            ("{\"repositories\": [{\"repositoryName\": \"x\"}]}", "this is a list of repositories"),
+            (
+                "{\"name\": \"x\", \"tags\": [\"v1\"]}",
+                "this is a list of tags, as a registry's own API has it",
+            ),
+            ("{\"data\": {\"imageDetails\": []}}", "this is an image listing inside of `data`; take it out"),
+            ("[image]\ntag = \"v1\"\n", "this is TOML"),
+            (
+                "{\"imageDetails\": []},\n{\"imageDetails\": []}",
+                "line 1, column 21: not JSON: `,` where a value",
+            ),
             ("IMAGEDETAILS\tx\tsha256:aa\n", "this is text output of the AWS CLI"),
             ("imageDetails:\n- imageDigest: x\n", "this is YAML output of the AWS CLI"),
             ("---------------\n|  DescribeImages |\n", "this is a table of the AWS CLI"),

@@ -41,18 +41,24 @@ impl Finding {
 impl fmt::Display for Finding {
     /// `/json/pointer: code: message`; the whole document is written `/`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 200;
         if self.pointer.is_empty() {
             f.write_str("/")?;
         }
-        // A key may hold anything, also a line break; a finding stays one line.
-        for character in self.pointer.chars() {
+        // A key may hold anything, also a line break; a finding stays one line, and is no longer than can be read.
+        let characters = self.pointer.chars();
+        let (left, right) = match characters.clone().nth(SHOWN) {
+            Some(_) => (SHOWN, "…"),
+            None => (usize::MAX, ""),
+        };
+        for character in characters.take(left) {
             if character.is_control() {
                 write!(f, "{}", character.escape_default())?;
             } else {
                 write!(f, "{character}")?;
             }
         }
-        write!(f, ": {}: {}", self.code, self.message)
+        write!(f, "{right}: {}: {}", self.code, self.message)
     }
 }
 
@@ -221,6 +227,8 @@ codes! {
     ListNeverMatches = "list-never-matches",
     /// An entry of policies.yaml that applies to no repository, since an earlier entry matches all of them.
     EntryUnreachable = "entry-unreachable",
+    /// An entry of `usage.ignore` in policies.yaml whose last day is over.
+    IgnoreExpired = "ignore-expired",
     /// Every image expires.
     EverythingExpires = "everything-expires",
     /// Every tagged image expires.
@@ -267,6 +275,7 @@ impl Code {
                 | Self::ListMeansAll
                 | Self::ListNeverMatches
                 | Self::EntryUnreachable
+                | Self::IgnoreExpired
                 | Self::EverythingExpires
                 | Self::EveryTaggedImageExpires
                 | Self::OtherTagsExpire
@@ -317,9 +326,23 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("`{shown}`")
 }
 
+/// Formats a number from outside for a message: of bounded length.
+pub(crate) fn shown_number(number: f64) -> String {
+    if number.abs() < 1e16 { number.to_string() } else { format!("{number:e}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_quoted_has_a_bounded_length() {
+        assert_eq!(shown_number(2.5), "2.5");
+        assert_eq!(shown_number(9_007_199_254_740_993.0), "9007199254740992");
+        assert_eq!(shown_number(-1e300), "-1e300");
+        let long = Finding::new(Code::UnknownField, format!("/{}", "9".repeat(5000)), "x").to_string();
+        assert!(long.ends_with("999…: unknown-field: x") && long.chars().count() < 230, "{long}");
+    }
 
     #[test]
     fn a_finding_is_one_line_whatever_the_document_holds() {

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::domain::text::finding::{quoted, shown_number};
+
 /// Microseconds in a day, the only unit lifecycle policies count in (`countUnit: days`).
 const MICROS_PER_DAY: i64 = 86_400_000_000;
 
@@ -135,7 +137,7 @@ impl Instant {
 
 /// A text that is not a time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a time; write it like 2026-11-23T00:00:00Z, with an offset or Z")]
+#[error("{} is not a time; write it like 2026-11-23T00:00:00Z, with an offset or Z", quoted(.0))]
 pub struct InvalidTime(String);
 
 impl From<Timestamp> for Instant {
@@ -208,7 +210,8 @@ impl<'de> Deserialize<'de> for Instant {
 
             fn visit_f64<E: de::Error>(self, seconds: f64) -> Result<Instant, E> {
                 Instant::from_epoch_seconds(seconds).ok_or_else(|| {
-                    E::custom(format_args!("the time {seconds} is out of range; times are epoch seconds"))
+                    let shown = shown_number(seconds);
+                    E::custom(format_args!("the time {shown} is out of range; times are epoch seconds"))
                 })
             }
         }

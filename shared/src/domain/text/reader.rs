@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use crate::domain::repository::Name;
-use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
-use crate::domain::text::syntax::Node;
+use crate::domain::text::finding::{Code, Finding, join_pointer, quoted, shown_number};
+use crate::domain::text::syntax::{self, Node};
 
 /// The message for a body that names another repository than the path of its request.
 pub(crate) const OTHER_NAME: &str = "this is another name than the path has; leave it out";
@@ -112,6 +112,24 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    /// Reads the body of a request, whose path may name the repository.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it.
+    pub(crate) fn parse_body<T>(
+        repository_of_path: Option<Name>,
+        text: &str,
+        read: impl FnOnce(&Node, &mut Self) -> Option<T>,
+    ) -> Result<T, Vec<Finding>> {
+        let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
+        let mut reader = Self { repository_of_path, ..Self::default() };
+        match read(&node, &mut reader) {
+            Some(request) if reader.findings.is_empty() => Ok(request),
+            _ => Err(reader.findings),
+        }
+    }
+
     pub(crate) fn find(&mut self, code: Code, pointer: impl Into<String>, message: impl Into<String>) {
         self.findings.push(Finding::new(code, pointer, message));
     }
@@ -232,7 +250,7 @@ impl Reader {
         let written = match field {
             Field::Value(Node::Whole(number)) if *number >= 1 => return Field::Value(*number),
             Field::Value(Node::Whole(number)) => number.to_string(),
-            Field::Value(Node::Number(number)) => number.to_string(),
+            Field::Value(Node::Number(number)) => shown_number(*number),
             field => return self.not(field, fields, name, "a whole number of 1 or more"),
         };
         let message = if matches!(field, Field::Value(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)

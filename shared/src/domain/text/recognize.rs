@@ -178,10 +178,18 @@ pub(crate) fn text(text: &str, wanted: Wanted) -> Option<Recognized> {
             ));
         }
     }
+    let is_section =
+        |line: &str| line.starts_with('[') && line.ends_with(']') && !line.contains([',', '"', '{', ':']);
+    if is_section(first) && text.lines().skip(1).any(|line| line.contains(" = ") && !line.contains(':')) {
+        return Some(Recognized::new("TOML", "write it as YAML or JSON"));
+    }
     if text.contains("{{") && text.contains("}}") {
         return Some(Recognized::new("a template with `{{ … }}`", "render it first"));
     }
-    if first.matches(',').count() >= 2 && !first.contains(['{', '[', '"', ':']) {
+    let is_header =
+        first.split(',').all(|word| word.len() > 2 && word.bytes().all(|b| b.is_ascii_alphabetic()));
+    let commas = first.matches(',').count();
+    if (commas >= 2 || (commas == 1 && is_header)) && !first.contains(['{', '[', '"', ':']) {
         return Some(Recognized::new("a table of comma-separated values", "write it as JSON"));
     }
     None
@@ -231,7 +239,8 @@ fn program(text: &str, first: &str) -> Option<&'static str> {
 
 /// The line, from 1, at which JSON begins after other text.
 fn before_json(text: &str) -> Option<usize> {
-    if text.starts_with(['{', '[', '"']) {
+    // A comma is left between values that stand one after another.
+    if text.starts_with(['{', '[', '"', ',']) {
         return None;
     }
     let mut at = 0;
@@ -289,6 +298,10 @@ fn list(items: &[Node], wanted: Wanted) -> Option<Recognized> {
             let has = |name: &str| has(fields, name);
             if wanted == Wanted::Policy && has("selection") && (has("action") || has("rulePriority")) {
                 return Some(Recognized::new("a list of rules", "write {\"rules\": […]} around it"));
+            }
+            if wanted == Wanted::Policy && has("selection") {
+                let remedy = "write `rules:` before it, or {\"rules\": […]} around it";
+                return Some(Recognized::new("a list of rules", remedy));
             }
             if wanted == Wanted::Policy && has("rules") {
                 let what = format!("a list of {} policies, as `jq -s` makes one", items.len());
@@ -434,6 +447,22 @@ fn object(fields: &[(String, Node)], wanted: Wanted) -> Option<Recognized> {
             "list the images with `aws ecr describe-images`, which says when each was pushed",
         ));
     }
+    if wanted == Wanted::Images && has("name") && has("tags") && fields.len() == 2 {
+        return Some(Recognized::new(
+            "a list of tags, as a registry's own API has it",
+            "list the images with `aws ecr describe-images`, which says when each was pushed",
+        ));
+    }
+    if wanted == Wanted::Images
+        && let Some((key, _)) = fields
+            .iter()
+            .find(|(_, value)| matches!(value, Node::Object(inner) if self::has(inner, "imageDetails")))
+    {
+        return Some(Recognized::new(
+            format!("an image listing inside of {}", quoted(key)),
+            "take it out: jq '.[]'",
+        ));
+    }
     if has("bomFormat") || has("spdxVersion") {
         return Some(Recognized::new("an SBOM", "name another file"));
     }
@@ -446,7 +475,7 @@ fn object(fields: &[(String, Node)], wanted: Wanted) -> Option<Recognized> {
     if has("schemaVersion") && (has("manifests") || has("layers") || has("fsLayers")) {
         return Some(Recognized::new("the manifest of an image", "name another file"));
     }
-    if has("repositories") && fields.iter().any(|(_, value)| matches!(value, Node::List(items) if matches!(items.first(), Some(Node::Object(first)) if self::has(first, "repositoryArn")))) {
+    if has("repositories") && fields.iter().any(|(_, value)| matches!(value, Node::List(items) if matches!(items.first(), Some(Node::Object(first)) if self::has(first, "repositoryArn") || self::has(first, "repositoryName")))) {
         return Some(repositories());
     }
     if has("imageIds") && !has("imageDetails") {
@@ -519,34 +548,126 @@ pub enum NotText {
 ///
 /// What the bytes are instead, and how to make text of them.
 pub fn decode(bytes: Vec<u8>) -> Result<String, NotText> {
-    let packed = |by, command| Err(NotText::Packed { by, command });
-    match bytes.as_slice() {
-        [0x1f, 0x8b, ..] => return packed("gzip", "gunzip < FILE"),
-        [b'P', b'K', 3, 4, ..] => return packed("zip", "unzip -p FILE"),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => return packed("zstd", "zstd -dc FILE"),
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => return packed("xz", "xz -dc FILE"),
-        [b'B', b'Z', b'h', ..] => return packed("bzip2", "bzip2 -dc FILE"),
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
-            return Err(NotText::Utf32);
-        }
-        [0xff, 0xfe, rest @ ..] => return utf16(rest, u16::from_le_bytes),
-        [0xfe, 0xff, rest @ ..] => return utf16(rest, u16::from_be_bytes),
-        [0, first, ..] | [first, 0, ..] if first.is_ascii() => return Err(NotText::Utf16),
-        _ => {}
+    if let Encoding::Utf16(unit) = encoding(&bytes)? {
+        return utf16(bytes.get(2..).unwrap_or_default(), unit);
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(match text.strip_prefix('\u{feff}') {
             Some(text) => text.to_owned(),
             None => text,
         }),
-        Err(error) => {
-            let at = error.utf8_error().valid_up_to();
-            let before = error.as_bytes().get(..at).unwrap_or_default();
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-            let byte = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
-            let is_latin = !error.as_bytes().iter().any(|byte| *byte < 9 || (14..32).contains(byte));
-            Err(NotText::NotUtf8 { line, byte, is_latin })
+        Err(error) => Err(not_utf8(error.as_bytes(), error.utf8_error().valid_up_to(), (1, 1))),
+    }
+}
+
+/// The text of bytes that arrive in chunks; all together it is what [`decode`] makes of them.
+#[derive(Debug, Default)]
+pub struct TextDecoder {
+    /// Bytes that are no text yet.
+    pending: Vec<u8>,
+    /// Whether the encoding is known. `None` before the first bytes.
+    is_utf8: Option<bool>,
+    /// The line of the first pending byte and its place in it, both from 0.
+    place: (usize, usize),
+}
+
+impl TextDecoder {
+    /// The text that is complete with these bytes. Of UTF-16 there is none before the end.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`].
+    pub fn push(&mut self, bytes: &[u8]) -> Result<String, NotText> {
+        self.pending.extend_from_slice(bytes);
+        let is_utf8 = match self.is_utf8 {
+            Some(known) => known,
+            // Encodings differ in their first four bytes.
+            None if self.pending.len() < 4 => return Ok(String::new()),
+            None => {
+                let is_utf8 = matches!(encoding(&self.pending)?, Encoding::Utf8);
+                if is_utf8 && self.pending.starts_with("\u{feff}".as_bytes()) {
+                    self.pending.drain(.."\u{feff}".len());
+                }
+                *self.is_utf8.insert(is_utf8)
+            }
+        };
+        if !is_utf8 {
+            return Ok(String::new());
         }
+        let text = match std::str::from_utf8(&self.pending) {
+            Ok(text) => text,
+            // A character is cut off.
+            Err(error) if error.error_len().is_none() => {
+                let complete = self.pending.get(..error.valid_up_to()).unwrap_or_default();
+                std::str::from_utf8(complete).unwrap_or_default()
+            }
+            Err(error) => {
+                let (lines, bytes) = self.place;
+                return Err(not_utf8(&self.pending, error.valid_up_to(), (lines + 1, bytes + 1)));
+            }
+        }
+        .to_owned();
+        self.pending.drain(..text.len());
+        match text.rsplit_once('\n') {
+            None => self.place.1 += text.len(),
+            Some((before, last)) => {
+                self.place.0 += 1 + before.bytes().filter(|byte| *byte == b'\n').count();
+                self.place.1 = last.len();
+            }
+        }
+        Ok(text)
+    }
+
+    /// The text that is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`].
+    pub fn finish(self) -> Result<String, NotText> {
+        match self.is_utf8 {
+            Some(true) if self.pending.is_empty() => Ok(String::new()),
+            Some(true) => Err(not_utf8(&self.pending, 0, (self.place.0 + 1, self.place.1 + 1))),
+            Some(false) | None => decode(self.pending),
+        }
+    }
+}
+
+/// An encoding of text that is read.
+enum Encoding {
+    Utf8,
+    /// With the order of the two bytes of a unit.
+    Utf16(fn([u8; 2]) -> u16),
+}
+
+/// The encoding that the first bytes of a text are of.
+const fn encoding(bytes: &[u8]) -> Result<Encoding, NotText> {
+    let (by, command) = match bytes {
+        [0x1f, 0x8b, ..] => ("gzip", "gunzip < FILE"),
+        [b'P', b'K', 3, 4, ..] => ("zip", "unzip -p FILE"),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", "zstd -dc FILE"),
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => ("xz", "xz -dc FILE"),
+        [b'B', b'Z', b'h', ..] => ("bzip2", "bzip2 -dc FILE"),
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
+            return Err(NotText::Utf32);
+        }
+        [0xff, 0xfe, ..] => return Ok(Encoding::Utf16(u16::from_le_bytes)),
+        [0xfe, 0xff, ..] => return Ok(Encoding::Utf16(u16::from_be_bytes)),
+        [0, first, ..] | [first, 0, ..] if first.is_ascii() => return Err(NotText::Utf16),
+        _ => return Ok(Encoding::Utf8),
+    };
+    Err(NotText::Packed { by, command })
+}
+
+/// The place of a byte that is part of no character, where the bytes begin at this line and byte of it.
+fn not_utf8(bytes: &[u8], at: usize, (line, byte): (usize, usize)) -> NotText {
+    let before = bytes.get(..at).unwrap_or_default();
+    let lines = before.iter().filter(|byte| **byte == b'\n').count();
+    let in_line = before.iter().rev().take_while(|byte| **byte != b'\n').count();
+    let is_latin = !bytes.iter().any(|byte| *byte < 9 || (14..32).contains(byte));
+    NotText::NotUtf8 {
+        line: line + lines,
+        byte: if lines == 0 { byte + in_line } else { 1 + in_line },
+        is_latin,
     }
 }
 
@@ -570,10 +691,15 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, NotText> {
 /// An excerpt of a line around a column, from 1 and in characters, and a mark below it: two lines.
 #[must_use]
 pub fn excerpt(text: &str, line: usize, column: usize) -> String {
+    excerpt_of_line(line_of(text, line), line, column)
+}
+
+/// An excerpt of a line with this number around a column, from 1 and in characters, and a mark below it: two lines.
+pub(crate) fn excerpt_of_line(source: &str, line: usize, column: usize) -> String {
     const BEFORE: usize = 40;
     const WIDTH: usize = 76;
     let source: Vec<char> =
-        line_of(text, line).chars().map(|c| if c == '\t' || c.is_control() { ' ' } else { c }).collect();
+        source.chars().map(|c| if c == '\t' || c.is_control() { ' ' } else { c }).collect();
     let at = column.saturating_sub(1).min(source.len());
     let is_long = source.len() > WIDTH;
     let start = if is_long { at.saturating_sub(BEFORE) } else { 0 };
@@ -612,6 +738,37 @@ mod tests {
         ] {
             let error = decode(bytes.to_vec()).unwrap_err().to_string();
             assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn text_in_chunks_is_decoded_as_all_of_it_is() {
+        let units = |order: fn(u16) -> [u8; 2], mark: [u8; 2]| -> Vec<u8> {
+            mark.into_iter().chain("{ä}".encode_utf16().flat_map(order)).collect()
+        };
+        for bytes in [
+            "{\"a\": \"ä€😀\"}\n".as_bytes().to_vec(),
+            "\u{feff}{}".as_bytes().to_vec(),
+            units(u16::to_le_bytes, [0xff, 0xfe]),
+            units(u16::to_be_bytes, [0xfe, 0xff]),
+            b"\x1f\x8b\x08\0".to_vec(),
+            b"{\0\"\0".to_vec(),
+            b"{\n\n  \"a\": \"\xe4\"}\n".to_vec(),
+            "{\n\"ä".as_bytes()[..4].to_vec(),
+            b"{}".to_vec(),
+            Vec::new(),
+        ] {
+            for size in [1, 2, 3, 100] {
+                let mut decoder = TextDecoder::default();
+                let pushed: Result<String, NotText> =
+                    bytes.chunks(size).map(|chunk| decoder.push(chunk)).collect();
+                let all = pushed.and_then(|text| Ok(text + &decoder.finish()?));
+                // How much of it looks like text depends on how much is there.
+                let told = |result: Result<String, NotText>| {
+                    result.map_err(|error| error.to_string().split(';').next().unwrap_or_default().to_owned())
+                };
+                assert_eq!(told(all), told(decode(bytes.clone())), "{size}: {bytes:?}");
+            }
         }
     }
 

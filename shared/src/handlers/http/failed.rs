@@ -16,6 +16,44 @@ use crate::workflows::enforcement::RunError;
 use crate::workflows::enforcement::restore_images::RestoreError;
 use crate::workflows::provision::{Cause, ProvisionError};
 
+/// What the caller can do about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Advice {
+    #[error("correct what ECR names")]
+    CorrectIt,
+    #[error(
+        "write the ARN or id of an enabled symmetric key of this region that the function's role may use"
+    )]
+    NameAnotherKey,
+    #[error("it may have been deleted meanwhile")]
+    Deleted,
+    #[error("something else changes it at the same time; try again")]
+    Contended,
+    #[error("ask for a higher quota in Service Quotas")]
+    RaiseQuota,
+    #[error("whoever runs the stack has to allow it to the function's role")]
+    AllowIt,
+    #[error("try again later")]
+    TryLater,
+    #[error("try again")]
+    TryAgain,
+    #[cfg(feature = "lifecycle")]
+    #[error("if you know that it may go all the same, add `?inUse=true`")]
+    DeleteAllTheSame,
+    #[cfg(feature = "lifecycle")]
+    #[error("try again, or {}", Self::DeleteAllTheSame)]
+    TryAgainOrDelete,
+    #[cfg(feature = "lifecycle")]
+    #[error("take them out of use first; {}", Self::DeleteAllTheSame)]
+    EndUse,
+    #[cfg(feature = "lifecycle")]
+    #[error("correct it (`ecr-steward check policies.yaml`)")]
+    CheckPoliciesFile,
+    #[cfg(feature = "lifecycle")]
+    #[error("nothing was changed")]
+    NothingChanged,
+}
+
 impl From<AwsError> for Problem {
     fn from(error: AwsError) -> Self {
         ProvisionError::from(error).into()
@@ -31,23 +69,16 @@ impl From<ProvisionError> for Problem {
             Cause::Contended(_) => return Self::new(Kind::ChangedMeanwhile, error.to_string()),
         };
         let (kind, advice) = match failure {
-            Failure::Invalid => (Kind::Refused, "correct what ECR names"),
-            Failure::Kms => (
-                Kind::KmsKey,
-                "write the ARN or id of an enabled symmetric key of this region that the function's role may use",
-            ),
-            Failure::NotFound => (Kind::RepositoryNotFound, "it may have been deleted meanwhile"),
-            Failure::AlreadyExists | Failure::NotEmpty => {
-                (Kind::RepositoryExists, "something else changes it at the same time; try again")
-            }
-            Failure::LimitExceeded => (Kind::LimitExceeded, "ask for a higher quota in Service Quotas"),
-            Failure::Denied | Failure::Credentials => {
-                (Kind::NotPermitted, "whoever runs the stack has to allow it to the function's role")
-            }
-            Failure::Throttled => (Kind::Throttled, "try again later"),
-            Failure::TimedOut => (Kind::AwsTimedOut, "try again"),
+            Failure::Invalid => (Kind::Refused, Advice::CorrectIt),
+            Failure::Kms => (Kind::KmsKey, Advice::NameAnotherKey),
+            Failure::NotFound => (Kind::RepositoryNotFound, Advice::Deleted),
+            Failure::AlreadyExists | Failure::NotEmpty => (Kind::RepositoryExists, Advice::Contended),
+            Failure::LimitExceeded => (Kind::LimitExceeded, Advice::RaiseQuota),
+            Failure::Denied | Failure::Credentials => (Kind::NotPermitted, Advice::AllowIt),
+            Failure::Throttled => (Kind::Throttled, Advice::TryLater),
+            Failure::TimedOut => (Kind::AwsTimedOut, Advice::TryAgain),
             Failure::Unavailable | Failure::Unreachable | Failure::Unexpected => {
-                (Kind::AwsUnavailable, "try again")
+                (Kind::AwsUnavailable, Advice::TryAgain)
             }
         };
         let problem = Self::new(kind, format!("{error}; {advice}"));
@@ -61,19 +92,18 @@ impl From<ProvisionError> for Problem {
 #[cfg(feature = "lifecycle")]
 impl From<DeletionError> for Problem {
     fn from(error: DeletionError) -> Self {
-        const IN_USE: &str = "if you know that it may go all the same, add `?inUse=true`";
         let message = error.to_string();
         match error {
             DeletionError::Aws(error) => error.into(),
             DeletionError::NoBucket => Self::new(Kind::NoBucket, message),
             DeletionError::NoTimeToLook(_) => {
-                let detail = format!("{message}; try again, or {IN_USE}");
+                let detail = format!("{message}; {}", Advice::TryAgainOrDelete);
                 Self::new(Kind::UsageNotRead, detail).with_header("retry-after", "30")
             }
             DeletionError::TooMany { .. } => Self::new(Kind::TooManyImages, message),
             DeletionError::Changed(_) => Self::new(Kind::ChangedMeanwhile, message),
             DeletionError::PoliciesFile(findings) => {
-                let detail = format!("{message}; correct it (`ecr-steward check policies.yaml`)");
+                let detail = format!("{message}; {}", Advice::CheckPoliciesFile);
                 Self::new(Kind::StateUnreadable, detail).with_findings(findings)
             }
             DeletionError::State(RunError::Clock { .. }) => Self::new(Kind::Internal, message),
@@ -84,25 +114,25 @@ impl From<DeletionError> for Problem {
                     Refusal::InUse(images) => {
                         let findings = images.iter().take(MAX_FINDINGS);
                         let findings = findings.map(|image| finding(Code::ImageInUse, image.to_string()));
-                        (Kind::ImagesInUse, "take them out of use first; ", findings.collect())
+                        (Kind::ImagesInUse, Advice::EndUse, findings.collect())
                     }
                     Refusal::UsageUnknown(gaps) => {
                         let findings = gaps.iter().take(MAX_FINDINGS);
                         let findings =
                             findings.map(|(gap, entry)| finding(Code::UsageUnknown, unknown(gap, entry)));
-                        (Kind::UsageUnknown, "", findings.collect())
+                        (Kind::UsageUnknown, Advice::DeleteAllTheSame, findings.collect())
                     }
                     Refusal::UnreadIndexes(indexes) => {
                         let findings = indexes.into_iter().take(MAX_FINDINGS);
                         (
                             Kind::UsageUnknown,
-                            "",
+                            Advice::DeleteAllTheSame,
                             findings.map(|index| finding(Code::RelationsUnknown, index)).collect(),
                         )
                     }
                     Refusal::RegistryLimit { .. } => return Self::new(Kind::RegistryLimit, message),
                 };
-                Self::new(kind, format!("{message}; {advice}{IN_USE}")).with_findings(findings)
+                Self::new(kind, format!("{message}; {advice}")).with_findings(findings)
             }
         }
     }
@@ -118,7 +148,7 @@ impl From<RestoreError> for Problem {
             RestoreError::Run(RunError::Aws(error) | RunError::Time(error)) => error.into(),
             RestoreError::Run(RunError::Clock { .. }) => Self::new(Kind::Internal, message),
             RestoreError::Run(RunError::Object { .. } | RunError::Refused { .. }) => {
-                Self::new(Kind::StateUnreadable, format!("{message}; nothing was changed"))
+                Self::new(Kind::StateUnreadable, format!("{message}; {}", Advice::NothingChanged))
             }
         }
     }

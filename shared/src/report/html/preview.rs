@@ -318,35 +318,24 @@ pub(super) fn without_scripts(reports: &[PreviewReport]) -> Markup {
                         ". In a browser that runs the script of this page, and in the JSON output, are all of them."
                     }
                 }
-                table.figures {
-                    thead {
-                        tr {
-                            @for name in ["Digest", "Repository", "Tags", "Pushed", "Size", "What happens", "By", "Reason"] {
-                                th scope="col" { (name) }
+                @let all = reports.iter().flat_map(|report| rows(report).map(move |row| (report, row)));
+                (text::images(["What happens", "By", "Reason"], all.take(ROWS_WITHOUT_SCRIPTS).map(|(report, row)| html! {
+                    tr {
+                        td { (text::digest(row.digest())) }
+                        td { (report.title()) }
+                        td { (row.tags().join(", ")) }
+                        td { (text::minute(row.pushed_at())) }
+                        td { (bytes(row.size())) }
+                        td {
+                            (row.result().word())
+                            @if let Some((at, moves)) = row.due() {
+                                (if moves { ", archived " } else { ", expires " }) (text::day(at))
                             }
                         }
+                        td { (row.by()) }
+                        td { (text::prose(row.reason())) }
                     }
-                    tbody {
-                        @let all = reports.iter().flat_map(|report| rows(report).map(move |row| (report, row)));
-                        @for (report, row) in all.take(ROWS_WITHOUT_SCRIPTS) {
-                            tr {
-                                td { (text::digest(row.digest())) }
-                                td { (report.title()) }
-                                td { (row.tags().join(", ")) }
-                                td { (text::minute(row.pushed_at())) }
-                                td { (bytes(row.size())) }
-                                td {
-                                    (row.result().word())
-                                    @if let Some((at, moves)) = row.due() {
-                                        (if moves { ", archived " } else { ", expires " }) (text::day(at))
-                                    }
-                                }
-                                td { (row.by()) }
-                                td { (text::prose(row.reason())) }
-                            }
-                        }
-                    }
-                }
+                })))
             }
         }
     }

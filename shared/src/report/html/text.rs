@@ -27,6 +27,24 @@ fn linked(page: Option<String>, code: &Markup) -> Markup {
     }
 }
 
+/// A table of images, as it is there without scripts: what every such table says of an image, and three columns of its own.
+pub(super) fn images(columns: [&str; 3], rows: impl Iterator<Item = Markup>) -> Markup {
+    html! {
+        table.figures {
+            thead {
+                tr {
+                    @for name in ["Digest", "Repository", "Tags", "Pushed", "Size"].into_iter().chain(columns) {
+                        th scope="col" { (name) }
+                    }
+                }
+            }
+            tbody {
+                @for row in rows { (row) }
+            }
+        }
+    }
+}
+
 /// A count with a noun whose plural is irregular.
 pub(super) fn plural(number: u64, one: &str, many: &str) -> String {
     format!("{} {}", grouped(number), if number == 1 { one } else { many })
@@ -79,14 +97,6 @@ pub(super) fn duration(from: Instant, to: Instant) -> String {
         (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
         (hours, minutes, _) => format!("{hours} h {minutes} min"),
     }
-}
-
-/// An amount of US dollars: `$1,204.50`.
-pub(super) fn dollars(amount: f64) -> String {
-    let text = format!("{amount:.2}");
-    let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
-    let whole = whole.parse().map_or_else(|_| whole.to_owned(), grouped);
-    format!("${whole}.{cents}")
 }
 
 /// A digest in its short form. All of it is there and gets selected, copied and found; the stylesheet hides the rest.
@@ -192,11 +202,5 @@ mod tests {
         ] {
             assert_eq!(duration(from, Instant::parse(to).unwrap()), expected);
         }
-    }
-
-    #[test]
-    fn dollars_have_cents() {
-        assert_eq!(dollars(0.0), "$0.00");
-        assert_eq!(dollars(1204.5), "$1,204.50");
     }
 }

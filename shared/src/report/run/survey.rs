@@ -13,7 +13,7 @@ pub(in crate::report) fn facts(report: &RunReport) -> Vec<(&'static str, String)
         let size = bytes(amount.image_size_in_bytes);
         let whole = all.image_size_in_bytes.max(1);
         let percent = u128::from(amount.image_size_in_bytes) * 100 / u128::from(whole);
-        format!("{images}, {size}: {percent}% of all bytes")
+        format!("{images}, {size} at most: {percent}% of all bytes")
     };
     let of = |number: u64| format!("{} of {}", grouped(number), repositories(survey.repositories));
     vec![

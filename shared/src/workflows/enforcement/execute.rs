@@ -19,7 +19,7 @@ use crate::domain::enforcement::outcome::{ImageResult, Outcome, PolicyChange, Re
 use crate::domain::enforcement::plan::Blocker;
 use crate::domain::enforcement::saved_plan::PlannedAction;
 use crate::domain::image::deletion::{self, ImageId};
-use crate::domain::image::{Image, ImageIndex, ImageStatus, ManifestKind};
+use crate::domain::image::{Image, ImageIndex, ImageStatus};
 use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::lifecycle::document::StorageClass;
 use crate::domain::preview::model::ActionTaken;
@@ -68,6 +68,24 @@ struct Look {
     /// The images that are still to be removed.
     going: Vec<ImageIndex>,
 }
+
+/// Why a step is refused before AWS is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum NotDone {
+    #[error("a preview changes nothing")]
+    Preview,
+    #[error("this run takes nothing away")]
+    NothingIsRemoved,
+    #[error("an image cannot be described")]
+    ImageUnknown,
+    #[error("the children of an image index could not be written down, and cannot be read from the archive")]
+    ChildrenUnknown,
+}
+
+/// An image was deleted whose manifest is not in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("ECR did not give its manifest: it cannot be put back")]
+struct DeletedWithoutManifest;
 
 /// Why an image in use cannot get its protection tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -167,13 +185,14 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
 
     fn protect(&self) -> Result<&'w EcrProtect, RunError> {
         self.processor.access.protect().ok_or_else(|| {
-            RunError::Aws(AwsError::unexpected_response("PutImage", "a preview changes nothing"))
+            RunError::Aws(AwsError::unexpected_response("PutImage", &NotDone::Preview.to_string()))
         })
     }
 
     fn write(&self) -> Result<&'w EcrWrite, RunError> {
         self.processor.access.write().ok_or_else(|| {
-            RunError::Aws(AwsError::unexpected_response("BatchDeleteImage", "this run takes nothing away"))
+            let problem = NotDone::NothingIsRemoved.to_string();
+            RunError::Aws(AwsError::unexpected_response("BatchDeleteImage", &problem))
         })
     }
 
@@ -418,8 +437,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             return Ok(true);
         }
         let (processor, snapshot) = (self.processor, &self.planned.snapshot);
-        let is_readable =
-            |image: &Image| image.kind == ManifestKind::Index && image.status == ImageStatus::Active;
+        let is_readable = |image: &Image| image.kind.is_index() && image.status == ImageStatus::Active;
         let indexes: Vec<ImageIndex> = (0..)
             .zip(snapshot.images.images())
             .filter(|(_, image)| is_readable(image))
@@ -456,7 +474,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         manifests: &HashMap<String, Manifest>,
     ) -> bool {
         let Some(manifest) = manifests.get(&*image.digest) else { return true };
-        if image.kind != ManifestKind::Index {
+        if !image.kind.is_index() {
             return true;
         }
         let Ok(listed) = deletion::children(&manifest.text) else { return false };
@@ -484,7 +502,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             let (Some(image), Some(removal)) = (self.image(place), removals.get(&place)) else {
                 return Err(RunError::Aws(AwsError::unexpected_response(
                     "PutObject",
-                    "an image cannot be described",
+                    &NotDone::ImageUnknown.to_string(),
                 )));
             };
             let manifest = manifests.get(&*image.digest);
@@ -514,8 +532,8 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             });
         }
         if is_archival && !self.current.0.children_are_cached && self.has_index(going) {
-            let problem = "the children of an image index could not be written down, and cannot be read from the archive";
-            return Err(RunError::Aws(AwsError::unexpected_response("PutObject", problem)));
+            let problem = NotDone::ChildrenUnknown.to_string();
+            return Err(RunError::Aws(AwsError::unexpected_response("PutObject", &problem)));
         }
         let keys = write_journal::write(
             &processor.clients,
@@ -573,8 +591,8 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
                     self.stay(place, &NotRemoved::Refused { code, reason });
                 }
                 None if deleted.contains(&*digest) => {
-                    let detail = (!manifests.contains_key(&*digest))
-                        .then(|| "ECR did not give its manifest: it cannot be put back".to_owned());
+                    let detail =
+                        (!manifests.contains_key(&*digest)).then(|| DeletedWithoutManifest.to_string());
                     self.went(place, ImageResult::Deleted, detail);
                 }
                 None => self.stay(place, &NotRemoved::NotAnswered),
@@ -688,7 +706,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
     }
 
     fn has_index(&self, places: &[ImageIndex]) -> bool {
-        places.iter().any(|&place| self.image(place).is_some_and(|image| image.kind == ManifestKind::Index))
+        places.iter().any(|&place| self.image(place).is_some_and(|image| image.kind.is_index()))
     }
 
     /// Stops removing images here for these reasons, each of which is reported once.
@@ -751,6 +769,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         if let Some(approval) = self.processor.approval {
             approval.went(self.planned.snapshot.name.as_str(), &image.digest);
         }
+        self.processor.note_done(place, result);
         match result {
             ImageResult::Archived => self.outcome.archived.add(image),
             _ => self.outcome.deleted.add(image),

@@ -12,9 +12,10 @@ use crate::domain::enforcement::outcome::{
 use crate::domain::enforcement::plan::{Blocker, Plan, plan};
 use crate::domain::enforcement::policy_set::{Apply, Entry};
 use crate::domain::enforcement::protection_record::Mode;
+use crate::domain::enforcement::storage::Measured;
 use crate::domain::image::deletion::{self, ImageId, Refused};
 use crate::domain::image::listing::RepositoryName;
-use crate::domain::image::{ImageIndex, ManifestKind, Relations, RepositoryImages};
+use crate::domain::image::{ImageIndex, Relations, RepositoryImages};
 use crate::domain::lifecycle::document::Action as RuleAction;
 use crate::domain::lifecycle::evaluate::Verdict;
 use crate::domain::lifecycle::explain::Explainer;
@@ -70,6 +71,8 @@ pub struct RepositoryPlan<'a> {
     pub plan: Plan,
     /// The time of the plan.
     pub now: Instant,
+    /// What its images take; `None` if layers are not looked at.
+    pub measured: Option<Measured>,
 }
 
 /// A policy that ECR itself enforces in a repository, and from which images in use are protected.
@@ -159,11 +162,10 @@ impl RepositorySnapshot {
         for (referrer, subject) in &described.subjects {
             relations.refer(referrer, subject);
         }
-        let is_index = |kind| kind == ManifestKind::Index;
         let indexes: Vec<&str> = described
             .images
             .iter()
-            .filter(|image| is_index(image.kind))
+            .filter(|image| image.kind.is_index())
             .map(|image| &*image.digest)
             .collect();
         let mut children_are_cached = true;
@@ -226,6 +228,7 @@ impl RepositorySnapshot {
             used,
             plan,
             now,
+            measured: None,
         }
     }
 
@@ -504,7 +507,7 @@ fn when_ecr_acts(outcome: &Outcome) -> &'static str {
 mod tests {
     use super::*;
     use crate::domain::enforcement::policy_set::PolicySet;
-    use crate::domain::image::{Image, ImageStatus};
+    use crate::domain::image::{Image, ImageStatus, ManifestKind};
 
     fn image(digest: &str, kind: ManifestKind, tags: &[&str]) -> Image {
         Image {

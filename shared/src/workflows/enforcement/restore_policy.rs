@@ -126,6 +126,13 @@ impl Restoration {
 #[error("{}", .0.as_ref().map_or_else(|| "it is not valid".to_owned(), ToString::to_string))]
 pub struct UnreadablePolicy(Option<Finding>);
 
+/// Why the journal has a policy that was replaced by an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("put back by `ecr-steward policy restore` from {key}")]
+struct PutBack<'a> {
+    key: &'a str,
+}
+
 fn read(text: &str) -> Result<LifecyclePolicy, UnreadablePolicy> {
     LifecyclePolicy::parse(text).map_err(|findings| UnreadablePolicy(findings.into_iter().next()))
 }
@@ -205,7 +212,7 @@ pub async fn execute(
             lifecycle_policy_text: attached.clone(),
             replaced_by: text.clone(),
             was_attached_by_stack: false,
-            reason: format!("put back by `ecr-steward policy restore` from {}", restoration.key),
+            reason: PutBack { key: &restoration.key }.to_string(),
             run_id,
         };
         let folder = journal::folder(at, &line.run_id);

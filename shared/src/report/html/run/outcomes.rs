@@ -16,7 +16,7 @@ use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::preview::model::ActionKind;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count, grouped};
-use crate::report::run::RunReport;
+use crate::report::run::{RunReport, storage_sentence};
 
 const COLUMNS: [Column; 9] = [
     Column("Repository", false),
@@ -158,6 +158,7 @@ fn details(outcome: &Outcome, protection_hours: u32) -> Vec<(&'static str, Vec<S
         ("How it differs from the policies file", outcome.drift.clone()),
         ("Findings", findings.collect()),
         ("Written down before anything was deleted", outcome.journal.clone()),
+        ("Storage", storage_sentence(outcome).into_iter().collect()),
         ("Images", amounts.chain(not_shown).collect()),
     ];
     all.into_iter().filter(|(_, lines)| !lines.is_empty()).collect()
@@ -188,32 +189,21 @@ pub(super) fn images(report: &RunReport) -> Markup {
             @if number > ROWS_WITHOUT_SCRIPTS as u64 {
                 p.notice { "The first " (grouped(ROWS_WITHOUT_SCRIPTS as u64)) " of " (grouped(number)) "." }
             }
-            table.figures {
-                thead {
-                    tr {
-                        @for name in ["Digest", "Repository", "Tags", "Pushed", "Size", "Rule", "Outcome", "Reason"] {
-                            th scope="col" { (name) }
-                        }
+            (text::images(["Rule", "Outcome", "Reason"], all.take(ROWS_WITHOUT_SCRIPTS).map(|(outcome, image)| html! {
+                tr {
+                    td { (text::digest(&image.image_digest)) }
+                    td { (outcome.repository_name) }
+                    td { (image.image_tags.join(", ")) }
+                    td { (text::minute(image.image_pushed_at)) }
+                    td { (bytes(image.image_size_in_bytes)) }
+                    td { (image.applied_rule_priority) }
+                    td { (result(image).1) }
+                    td {
+                        (text::prose(&image.reason))
+                        @if let Some(detail) = &image.detail { p { (text::prose(detail)) } }
                     }
                 }
-                tbody {
-                    @for (outcome, image) in all.take(ROWS_WITHOUT_SCRIPTS) {
-                        tr {
-                            td { (text::digest(&image.image_digest)) }
-                            td { (outcome.repository_name) }
-                            td { (image.image_tags.join(", ")) }
-                            td { (text::minute(image.image_pushed_at)) }
-                            td { (bytes(image.image_size_in_bytes)) }
-                            td { (image.applied_rule_priority) }
-                            td { (result(image).1) }
-                            td {
-                                (text::prose(&image.reason))
-                                @if let Some(detail) = &image.detail { p { (text::prose(detail)) } }
-                            }
-                        }
-                    }
-                }
-            }
+            })))
         }
     }
 }

@@ -344,9 +344,11 @@ fn a_damaged_line_of_the_journal_does_not_keep_other_images_from_coming_back() {
 }
 
 #[test]
-fn a_policy_of_the_repository_beside_that_of_the_file_is_told_of_as_well() {
+fn a_policy_of_the_repository_beside_that_of_the_file_is_warned_of_as_well() {
     let (site, app) = Site::start();
     site.delete(&[&app.two]);
+    let children = json!({ &app.index: [&app.amd64, &app.arm64] });
+    site.upload("cache/indexes/app.json", &children.to_string());
     let rule = "rules: [{ selection: any, maximumAgeLimit: 900 }]";
     site.upload(
         POLICIES,

@@ -656,7 +656,9 @@ fn previews_of_several_repositories_are_summed_up_and_printed_as_lines() {
     assert!(lines.iter().all(|line| schema.is_valid(line)));
     let table = preview(&[]);
     assert!(
-        table.ends_with("In 3 repositories: 2 expire, 5.0 MB; 3 kept. --summary has a row for each.\n"),
+        table.ends_with(
+            "In 3 repositories: 2 expire, at most 5.0 MB; 3 kept. --summary has a row for each.\n"
+        ),
         "{table}"
     );
 }
@@ -1220,7 +1222,7 @@ mod account {
             (
                 &["enforce", "--bucket", "empty", "--all"],
                 "ecr-steward: s3://empty/policies.yaml: there is no such object; put the policies file there, or name one with \
-                 --book\n",
+                 --policies\n",
             ),
             (
                 &["snapshot"],

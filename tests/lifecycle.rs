@@ -983,3 +983,143 @@ fn throttling_costs_few_calls_and_no_repository() {
     let (throttled, all) = (steward.aws.throttled(), of_ecr.count());
     assert!(throttled * 33 <= all, "{throttled} of {all} calls were throttled");
 }
+
+/// A repository of three images of one base, two of which expire: `team` has it.
+fn with_layers(aws: &EcrStub, name: &str, images: usize) -> Vec<String> {
+    aws.with(|registry| {
+        let mut made = repository(name);
+        made.tags.insert("team".to_owned(), "payments".to_owned());
+        let digests: Vec<String> = (0..images)
+            .map(|number| {
+                let (own, tag) = (format!("{name} {number}"), format!("v{number}"));
+                made.push_layers(&[("base", 1000), (&own, 100)], &[&tag])
+            })
+            .collect();
+        for digest in digests.iter().skip(1) {
+            made.age(digest, 30.0);
+        }
+        registry.repositories.insert(name.to_owned(), made);
+        digests
+    })
+}
+
+/// The functions of a run that may make this many calls to read layers.
+fn steward_that_counts_layers(aws: EcrStub, calls: &str, more: &str) -> Steward {
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies_file(more)));
+    let environment = [("LAYER_READS", calls), ("COST_TAG", "team"), ("STORAGE_PRICE", "1000000")];
+    Steward::of(aws, |aws, name| cloud::function_with(aws, name, PLENTY, &environment))
+}
+
+#[test]
+fn a_report_counts_each_layer_once_and_says_what_a_deletion_frees() {
+    let aws = EcrStub::start();
+    with_layers(&aws, "app", 3);
+    let steward = steward_that_counts_layers(aws, "5", UNLIMITED);
+    let exactly = |bytes: u64| json!({ "bytes": bytes, "isUpperBound": false });
+    let preview = steward.run("preview", true);
+    let storage = &preview["totals"]["storage"];
+    // A base, and of each image a layer of its own and a configuration of one byte.
+    assert_eq!(storage["standard"], exactly(1000 + 3 * 101), "{preview:#}");
+    assert_eq!(preview["totals"]["images"]["imageSizeInBytes"], 3 * 1101, "the sum of sizes");
+    assert_eq!((&storage["expiring"], &storage["freed"]), (&exactly(2 * 101), &exactly(0)));
+    assert_eq!(steward.aws.count("BatchGetImage"), 1);
+    let tag = &preview["costsByTag"][0];
+    assert_eq!((&tag["value"], &tag["standard"]), (&json!("payments"), &exactly(1303)), "{preview:#}");
+    assert_eq!(tag["monthlyCost"], json!({ "usd": 1.21, "isUpperBound": false }), "{preview:#}");
+
+    let report = steward.run("run", false);
+    assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
+    assert_eq!(report["totals"]["storage"]["freed"], exactly(2 * 101), "{report:#}");
+    assert_eq!(of(&report, "app")["storage"]["freed"], exactly(2 * 101));
+
+    steward.aws.forget_calls();
+    let next = steward.run("next", true);
+    assert_eq!(next["totals"]["storage"]["standard"], exactly(1000 + 101), "what went is forgotten");
+    assert_eq!(steward.aws.count("BatchGetImage"), 0, "manifests do not change, and are read once");
+}
+
+#[test]
+fn the_largest_repositories_are_read_first_and_the_others_are_upper_bounds() {
+    let aws = EcrStub::start();
+    for (name, images) in [("a-small", 2), ("b-large", 150), ("c-small", 3)] {
+        with_layers(&aws, name, images);
+    }
+    let steward = steward_that_counts_layers(aws, "1", "");
+    let bounds = |run: &str| {
+        let report = steward.run(run, true);
+        let bounds = ["a-small", "b-large", "c-small"]
+            .map(|name| of(&report, name)["storage"]["standard"]["isUpperBound"] == true);
+        (bounds, report)
+    };
+    // No run knows how large they are: one call for each, in the order of their names.
+    let (first, report) = bounds("first");
+    assert_eq!(first, [false, true, true], "{report:#}");
+    assert_eq!(of(&report, "b-large")["storage"]["unreadImages"], 150);
+    assert_eq!(report["totals"]["costIsUpperBound"], true);
+    assert_eq!(report["totals"]["upperBounds"], 2);
+    let (second, report) = bounds("second");
+    assert_eq!(second, [false, true, true], "{report:#}");
+    assert_eq!(of(&report, "b-large")["storage"]["unreadImages"], 50, "a call reads a hundred");
+    assert_eq!(bounds("third").0, [false, false, true]);
+    let (fourth, report) = bounds("fourth");
+    assert_eq!(fourth, [false, false, false], "{report:#}");
+    assert_eq!(report["totals"]["costIsUpperBound"], false);
+    assert_eq!(steward.aws.count("BatchGetImage"), 4);
+}
+
+#[test]
+fn layers_and_tags_that_cannot_be_read_are_in_the_report_and_fail_no_run() {
+    for (operation, path) in [
+        ("GetObject", "cache/layers"),
+        ("PutObject", "cache/layers"),
+        ("GetObject", "cache/storage"),
+        ("PutObject", "cache/storage"),
+        ("BatchGetImage", ""),
+        (TAGGED_RESOURCES, ""),
+    ] {
+        let aws = EcrStub::start();
+        with_layers(&aws, "app", 3);
+        aws.fault_at(operation, path, Fault::Denied);
+        // The other look at resource tags needs attention.
+        let steward = steward_that_counts_layers(aws, "5", UNLIMITED);
+        let report = steward.run("preview", true);
+        let what = format!("{operation} {path}: {report:#}");
+        assert!(report["error"].is_null(), "{what}");
+        assert_eq!(of(&report, "app")["expiring"]["imageTotalCount"], 2, "{what}");
+        let stored = &report["totals"]["storage"]["standard"];
+        match (operation, path) {
+            (TAGGED_RESOURCES, _) => {
+                assert!(report["unreadCostTags"].as_str().unwrap().contains("GetResources"), "{what}");
+            }
+            ("GetObject", "cache/layers") | ("BatchGetImage", _) => {
+                assert_eq!(*stored, json!({ "bytes": 3303, "isUpperBound": true }), "{what}");
+                assert!(report["storageProblem"].as_str().unwrap().starts_with("app: "), "{what}");
+                assert_eq!(report["status"], "SUCCEEDED", "{what}");
+            }
+            _ => {
+                assert_eq!(*stored, json!({ "bytes": 1303, "isUpperBound": false }), "{what}");
+                assert_eq!(report["status"], "SUCCEEDED", "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_run_that_only_protects_and_a_stack_without_a_budget_read_no_layers() {
+    let aws = EcrStub::start();
+    with_layers(&aws, "app", 3);
+    let steward = steward_that_counts_layers(aws, "5", ", apply: attach");
+    let mut begun = Steward::begin("hourly", false);
+    begun["run"]["protectOnly"] = true.into();
+    let taken = steward.take_inventory(&begun).response();
+    for key in steward.batches(&taken) {
+        steward.work(&taken, &key);
+    }
+    steward.report(&taken);
+    assert_eq!(steward.aws.count("BatchGetImage"), 0);
+    let none = steward_that_counts_layers(steward.aws, "0", "");
+    let report = none.run("run", true);
+    assert_eq!(none.aws.count("BatchGetImage"), 0);
+    let stored = &report["totals"]["storage"]["standard"];
+    assert_eq!(*stored, json!({ "bytes": 3303, "isUpperBound": true }), "{report:#}");
+}

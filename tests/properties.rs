@@ -8,8 +8,9 @@ use proptest::sample::{Index, select};
 use shared::domain::enforcement::in_use_protection::{conflicts, protected, tagging};
 use shared::domain::enforcement::plan::plan;
 use shared::domain::enforcement::policy_set::{Apply, Entry, Keep, Limits};
+use shared::domain::image::layers::{Layers, Location};
 use shared::domain::image::listing::RepositoryName;
-use shared::domain::image::{Image, ImageIndex, ImageStatus, RepositoryImages};
+use shared::domain::image::{Image, ImageIndex, ImageStatus, ManifestKind, RepositoryImages};
 use shared::domain::lifecycle::evaluate::Verdict;
 use shared::domain::lifecycle::{
     Action, Evaluation, LifecyclePolicy, Limit, Passes, PolicySource, Referrers, TagList, TagSelection,
@@ -969,6 +970,61 @@ proptest! {
                 prop_assert!(at(index).is_some_and(|index| index < child));
             }
         }
+    }
+
+    #[test]
+    fn what_is_freed_is_what_was_stored_before_without_what_is_stored_after(
+        repository in vec((any::<u16>(), 0_u8..10, 0_u8..3), 0..30),
+        sizes in vec(1_u64..1_000_000, 16),
+        knows_all in any::<bool>(),
+    ) {
+        let size = |layers: &HashSet<usize>| layers.iter().map(|layer| sizes[*layer]).sum::<u64>();
+        let of_bits = |bits: u16| (0..16).filter(|layer| bits & (1 << layer) != 0).collect::<HashSet<usize>>();
+        let mut layers = Layers::default();
+        let mut images = Vec::new();
+        for (number, (bits, known, _)) in repository.iter().enumerate() {
+            let digest = format!("sha256:{number:064x}");
+            let of_image = of_bits(*bits);
+            if knows_all || *known > 0 {
+                let blobs: Vec<String> = of_image
+                    .iter()
+                    .map(|layer| format!(r#"{{"digest":"sha256:layer{layer}","size":{}}}"#, sizes[*layer]))
+                    .collect();
+                layers.learn(&digest, &format!(r#"{{"layers":[{}]}}"#, blobs.join(","))).unwrap();
+            }
+            images.push(Image {
+                digest: digest.into(),
+                tags: Box::default(),
+                pushed_at: now(),
+                last_pulled_at: None,
+                last_archived_at: None,
+                last_activated_at: None,
+                size_in_bytes: size(&of_image),
+                status: ImageStatus::Active,
+                kind: ManifestKind::Manifest,
+            });
+        }
+        let layers = Layers::parse(&layers.to_json().unwrap()).unwrap();
+        let goes = |at: usize| repository[at].2 == 0;
+        let before = layers.stored(&images, |_, _| Location::Standard).total();
+        let after = layers
+            .stored(&images, |at, _| if goes(at) { Location::Gone } else { Location::Standard })
+            .total();
+        let freed = before.without(after);
+        let union = |is_in: &dyn Fn(usize) -> bool| {
+            let of_images = repository.iter().enumerate().filter(|(at, _)| is_in(*at));
+            size(&of_images.flat_map(|(_, (bits, ..))| of_bits(*bits)).collect())
+        };
+        let truly_before = union(&|_| true);
+        let truly_freed = truly_before - union(&|at| !goes(at));
+        prop_assert!(before.bytes >= truly_before && freed.bytes >= truly_freed);
+        if !before.is_upper_bound {
+            prop_assert_eq!(before.bytes, truly_before);
+        }
+        if !freed.is_upper_bound {
+            prop_assert_eq!(freed.bytes, truly_freed);
+        }
+        prop_assert!(!knows_all || !(before.is_upper_bound || freed.is_upper_bound));
     }
 
     #[test]

@@ -733,7 +733,7 @@ fn a_terminal_without_a_bucket_attaches_nothing() {
     std::fs::write(&path, policies_file(ATTACH)).unwrap();
     for bucket in [&["--bucket", ""][..], &[]] {
         let output = std::process::Command::new(tests::binaries::binary("ecr-steward"))
-            .args(["enforce", "--all", "--apply", "--yes", "--output", "json", "--book"])
+            .args(["enforce", "--all", "--apply", "--yes", "--output", "json", "--policies"])
             .arg(&path)
             .args(bucket)
             .env_clear()

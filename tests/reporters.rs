@@ -2,9 +2,11 @@
 //! memory, and runs of the registry's functions, which read what it wrote.
 
 use std::collections::BTreeSet;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use shared::domain::text::instant::Instant;
+use tests::binaries::binary;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Repository};
 use tests::runtime_api::{Answer, Function};
@@ -447,4 +449,88 @@ fn other_accounts_may_put_lists_below_their_own_number_and_nothing_else() {
         bucket.contains("ObjectOwnership: BucketOwnerEnforced"),
         "what others write is the registry's: {bucket}"
     );
+}
+
+/// `ecr-steward in-use --write` in the other account.
+fn terminal(site: &Accounts, arguments: &[&str]) -> Output {
+    Command::new(binary("ecr-steward"))
+        .env_clear()
+        .env("AWS_ENDPOINT_URL", site.other.url())
+        .env("AWS_ENDPOINT_URL_S3", site.steward.aws.url())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_REGION", "eu-west-1")
+        .env("AWS_ACCESS_KEY_ID", OTHER)
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .stdin(Stdio::null())
+        .args(["in-use", "--write"])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn an_account_reports_from_a_terminal_as_its_reporter_does() {
+    let site = Accounts::new();
+    site.run_task("ci-0");
+    site.assert_blocked(&format!("account/{OTHER}"));
+    site.report().response();
+    let of_function = site.list();
+    let output = terminal(&site, &[&format!("s3://{BUCKET}")]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout.is_empty(), "{said}");
+    assert!(said.contains(&format!("Wrote s3://{BUCKET}/{LIST}: 1 reference in use")), "{said}");
+    let of_terminal = site.list();
+    assert!(of_terminal["writtenBy"]["program"].as_str().unwrap().starts_with("ecr-steward "));
+    let sources = |list: &Value| -> Vec<Value> {
+        list["sources"].as_array().unwrap().iter().map(|source| source["source"].clone()).collect()
+    };
+    assert_eq!(sources(&of_terminal), sources(&of_function));
+    for member in ["formatVersion", "images", "gaps"] {
+        assert_eq!(of_terminal[member], of_function[member], "{member}");
+    }
+    // The same where the whole address is written.
+    assert!(terminal(&site, &[&format!("s3://{BUCKET}/{LIST}")]).status.success());
+    site.assert_kept(&["ci-0"]);
+}
+
+#[test]
+fn a_terminal_writes_what_it_could_read_and_says_what_it_could_not() {
+    let site = Accounts::new();
+    site.run_task("ci-0");
+    site.other.fault_from("batch:DescribeJobDefinitions", Fault::Denied, 0);
+    let output = terminal(&site, &[&format!("s3://{BUCKET}")]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("not known completely: AWS Batch: "), "{said}");
+    assert!(said.contains("it blocks deletion until it is whole"), "{said}");
+    let message = site.assert_blocked(&format!("{LIST}/batch"));
+    assert!(message.contains("allow batch:DescribeJobDefinitions"), "{message}");
+}
+
+#[test]
+fn a_terminal_reads_stacks_for_a_registry_that_asks_for_them() {
+    let site = Accounts::new();
+    site.say("usage: { stacks: true }");
+    terminal(&site, &[&format!("s3://{BUCKET}")]);
+    site.assert_blocked(&format!("{LIST}/stacks"));
+    assert!(terminal(&site, &[&format!("s3://{BUCKET}"), "--read-stacks"]).status.success());
+    site.assert_kept(&[]);
+}
+
+#[test]
+fn a_terminal_writes_no_list_of_another_account_region_or_cluster() {
+    let site = Accounts::new();
+    for (key, expected) in [
+        ("usage/333333333333/eu-west-1.json", "the credentials are of 210987654321"),
+        ("usage/210987654321/us-east-1.json", "what is read is in eu-west-1"),
+        ("usage/eks/shop.json", "add --kubernetes"),
+        ("policies.yaml", "write s3://BUCKET"),
+    ] {
+        let output = terminal(&site, &[&format!("s3://{BUCKET}/{key}")]);
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(expected), "{key}: {said}");
+    }
+    assert_eq!(site.cloud(|cloud| cloud.keys(BUCKET, "usage/")), [""; 0]);
+    assert_eq!(site.other.count("ListClusters"), 0, "nothing is read for it");
 }

@@ -4,8 +4,10 @@ use proptest::prelude::*;
 use shared::domain::enforcement::outcome::{Amount, Outcome, ReportedBlocker, Status};
 use shared::domain::enforcement::policy_set::Apply;
 use shared::domain::enforcement::run::Run;
+use shared::domain::enforcement::storage::{MonthlyCost, Prices, Storage, StorageBytes};
+use shared::domain::image::layers::LayerBytes;
 use shared::domain::text::instant::Instant;
-use shared::domain::text::quantity::{bytes, count, grouped};
+use shared::domain::text::quantity::{bytes, count, dollars, grouped};
 use shared::report::run::{Builder, RunReport};
 use shared::report::{html, table};
 
@@ -17,38 +19,59 @@ fn outcome(dry_run: bool) -> impl Strategy<Value = Outcome> {
             image_size_in_bytes: images * each,
         })
     };
-    (proptest::array::uniform6(part()), 0..3_u8, any::<bool>()).prop_map(move |(parts, kind, is_blocked)| {
-        let [gone, later, used, kept, failed, stays] = parts;
-        let none = Amount::default();
-        let apply = [Apply::Delete, Apply::Preview, Apply::Attach][usize::from(kind)];
-        let deletes = apply == Apply::Delete && !is_blocked;
-        let (deleted, failed) = if deletes && !dry_run { (gone, failed) } else { (none, none) };
-        let later = if deletes && dry_run { none } else { later };
-        let sum = |parts: &[Amount]| {
-            parts.iter().fold(none, |mut sum, part| {
-                sum.extend(*part);
-                sum
-            })
-        };
-        let blocker = ReportedBlocker { code: "limit-images".to_owned(), message: "too many".to_owned() };
-        Outcome {
-            policy: Some("all".to_owned()),
-            apply: Some(apply),
-            status: match (is_blocked, dry_run) {
-                (true, _) => Status::Blocked,
-                (_, true) => Status::Previewed,
-                _ => Status::Done,
-            },
-            blockers: if is_blocked { vec![blocker] } else { Vec::new() },
-            images: sum(&[gone, later, used, kept, failed, stays]),
-            expiring: sum(&[gone, later, failed]),
-            deleted,
-            failed,
-            protected_by_use: used,
-            protected_by_keep: kept,
-            ..Outcome::default()
-        }
-    })
+    let layers = proptest::option::of((0..=100_u64, any::<bool>()));
+    let tag = proptest::option::of(proptest::sample::select(vec!["payments", "data", "web"]));
+    (proptest::array::uniform6(part()), 0..3_u8, any::<bool>(), layers, tag).prop_map(
+        move |(parts, kind, is_blocked, layers, tag)| {
+            let [gone, later, used, kept, failed, stays] = parts;
+            let none = Amount::default();
+            let apply = [Apply::Delete, Apply::Preview, Apply::Attach][usize::from(kind)];
+            let deletes = apply == Apply::Delete && !is_blocked;
+            let (deleted, failed) = if deletes && !dry_run { (gone, failed) } else { (none, none) };
+            let later = if deletes && dry_run { none } else { later };
+            let sum = |parts: &[Amount]| {
+                parts.iter().fold(none, |mut sum, part| {
+                    sum.extend(*part);
+                    sum
+                })
+            };
+            let blocker = ReportedBlocker { code: "limit-images".to_owned(), message: "too many".to_owned() };
+            let images = sum(&[gone, later, used, kept, failed, stays]);
+            let expiring = sum(&[gone, later, failed]);
+            let storage = layers.map(|(percent, is_upper_bound)| {
+                let of = |amount: Amount| LayerBytes {
+                    bytes: amount.image_size_in_bytes / 100 * percent,
+                    is_upper_bound,
+                };
+                let bytes = StorageBytes {
+                    standard: of(images),
+                    expiring: of(expiring),
+                    freed: of(deleted),
+                    ..StorageBytes::default()
+                };
+                Storage { bytes, ..Storage::default() }
+            });
+            Outcome {
+                storage,
+                cost_tag: tag.map(str::to_owned),
+                policy: Some("all".to_owned()),
+                apply: Some(apply),
+                status: match (is_blocked, dry_run) {
+                    (true, _) => Status::Blocked,
+                    (_, true) => Status::Previewed,
+                    _ => Status::Done,
+                },
+                blockers: if is_blocked { vec![blocker] } else { Vec::new() },
+                images,
+                expiring,
+                deleted,
+                failed,
+                protected_by_use: used,
+                protected_by_keep: kept,
+                ..Outcome::default()
+            }
+        },
+    )
 }
 
 fn report() -> impl Strategy<Value = RunReport> {
@@ -72,7 +95,9 @@ fn report() -> impl Strategy<Value = RunReport> {
             for (number, outcome) in outcomes.into_iter().enumerate() {
                 builder.take(Outcome { repository_name: format!("app-{number}"), ..outcome });
             }
-            builder.finish()
+            let mut report = builder.finish();
+            report.set_costs(Prices { standard: 90.0, archive: 50.0 }, "team");
+            report
         })
 }
 
@@ -143,6 +168,34 @@ proptest! {
         }
         let used = totals.protected_by_use;
         prop_assert!(table.contains(&format!("{} protected (in use)", grouped(used.image_total_count))), "{}", table);
+
+        // Costs are the same, and upper bounds are called so.
+        let bounded = |is_upper_bound: bool, text: String| {
+            if is_upper_bound { format!("at most {text}") } else { text }
+        };
+        let size = |layers: LayerBytes| bounded(layers.is_upper_bound, bytes(layers.bytes));
+        let money = |cost: MonthlyCost| bounded(cost.is_upper_bound, dollars(cost.usd));
+        let stored = totals.storage.total();
+        if stored.bytes > 0 {
+            let costs = format!("{}, {} a month", size(stored), money(totals.monthly_cost()));
+            let freed = if will { totals.storage.expiring } else { totals.storage.freed };
+            let saves = MonthlyCost {
+                usd: (freed.bytes as f64 / f64::from(1_u32 << 30) * 90.0 * 100.0).round() / 100.0,
+                is_upper_bound: freed.is_upper_bound,
+            };
+            let freed = format!("{}, saves {} a month", size(freed), money(saves));
+            for fact in [&costs, &freed] {
+                for rendered in [&text, &mail, &table] {
+                    prop_assert!(rendered.contains(fact), "{} in {}", fact, rendered);
+                }
+            }
+        }
+        for row in &report.costs_by_tag {
+            let line = format!("team {}: {}, {} a month", row.name(), size(row.storage.total()), money(row.monthly_cost));
+            prop_assert!(mail.contains(&line) && table.contains(&line), "{} in {}", line, mail);
+        }
+        let by_tag: u64 = report.costs_by_tag.iter().map(|row| row.storage.total().bytes).sum();
+        prop_assert!(report.costs_by_tag.is_empty() || by_tag == stored.bytes, "{} of {}", by_tag, stored.bytes);
 
         // The parts of the picture are the totals, and together all images.
         let picture = picture(&page);

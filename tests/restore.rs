@@ -244,6 +244,21 @@ fn a_tag_that_is_pushed_while_an_image_is_restored_is_not_moved_back() {
 }
 
 #[test]
+fn a_tag_of_an_image_that_is_archived_meanwhile_is_not_moved_back_either() {
+    let push: fn(&mut Registry, &mut cloud::Cloud) = |registry, _| {
+        let repository = registry.repositories.get_mut("app").unwrap();
+        let digest = repository.push("meanwhile", &["build"]);
+        repository.image_mut(&digest).archived = true;
+    };
+    let (site, app) = Site::start();
+    site.delete(&[&app.build]);
+    site.aws.fault("PutImage", Fault::Then(push), 1);
+    let report = site.restore(&json!({ "imageIds": [{ "imageDigest": app.build }] }));
+    assert_eq!(failure(&report, &app.build).0, "ImageTagAlreadyExists", "{report:#}");
+    assert!(site.seen()[&app.build].is_empty());
+}
+
+#[test]
 fn what_ecr_refuses_to_move_is_said_and_the_image_is_back_without_that_tag() {
     let (site, app) = Site::start();
     site.delete(&[&app.build]);
@@ -255,6 +270,98 @@ fn what_ecr_refuses_to_move_is_said_and_the_image_is_back_without_that_tag() {
     assert!(code == "ImageTagAlreadyExists" && reason.contains("'build' already exists"), "{reason}");
     assert_eq!(report["images"][0]["imageTags"], json!([]), "{report:#}");
     assert!(site.seen()[&app.build].is_empty());
+}
+
+#[test]
+fn an_image_that_is_back_is_said_to_be_also_where_a_tag_of_it_is_not() {
+    // Refused for these tags alone.
+    let (site, app) = Site::start();
+    site.delete(&[&app.two, &app.build]);
+    site.aws.fault_from("PutImage", Fault::Error("InvalidParameterException", "no such tag"), 1);
+    let by_digest = json!({ "imageIds": [{ "imageDigest": app.two }] });
+    let report = site.restore(&by_digest);
+    assert_eq!(report["images"][0]["outcome"], "RESTORED", "{report:#}");
+    assert_eq!(report["images"][0]["imageTags"], json!([]), "{report:#}");
+    for (failure, tag) in report["failures"].as_array().unwrap().iter().zip(["one", "two"]) {
+        assert_eq!(failure["imageId"], json!({ "imageDigest": app.two, "imageTag": tag }));
+        assert!(failure["failureReason"].as_str().unwrap().contains("no such tag"), "{failure}");
+    }
+    // Refused for everything: what was changed is in the answer, and not taken for nothing.
+    let (site, app) = Site::start();
+    site.delete(&[&app.two]);
+    site.aws.fault_from("PutImage", Fault::Denied, 1);
+    let report = site.restore(&by_digest);
+    assert_eq!(
+        (&report["images"][0]["outcome"], &report["images"][0]["imageTags"]),
+        (&json!("RESTORED"), &json!([]))
+    );
+    let codes: Vec<&Value> =
+        report["failures"].as_array().unwrap().iter().map(|one| &one["failureCode"]).collect();
+    assert_eq!(codes, ["CallFailed", "NotAttempted"], "{report:#}");
+    assert!(site.seen()[&app.two].is_empty());
+    // An image that was there and got none of its tags has not got its tags again.
+    let report = site.restore(&by_digest);
+    assert_eq!(
+        (&report["images"], &report["failures"][0]["imageId"]["imageTag"]),
+        (&json!([]), &json!("one"))
+    );
+}
+
+#[test]
+fn where_the_first_call_is_not_answered_nobody_claims_that_nothing_was_restored() {
+    let (mut site, app) = Site::start();
+    site.delete(&[&app.two]);
+    site.api = cloud::function(&site.aws, "repository-api", LITTLE);
+    site.aws.fault_from("PutImage", Fault::Hang, 0);
+    let report = site.restore(&json!({ "imageIds": [{ "imageDigest": app.two }] }));
+    assert_eq!(failure(&report, &app.two).0, "OutcomeUnknown", "{report:#}");
+    assert!(report["journal"].as_str().unwrap().contains("/restore-"), "{report:#}");
+}
+
+#[test]
+fn a_damaged_line_of_the_journal_does_not_keep_other_images_from_coming_back() {
+    let (site, app) = Site::start();
+    site.delete(&[&app.two]);
+    site.delete(&[&app.build]);
+    let keys = site.aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+    let path = |key: &String| format!("{BUCKET}/{key}");
+    let text = |key: &String| site.aws.cloud(|cloud| cloud.object_text(&path(key))).unwrap();
+    let key = keys.iter().find(|key| is_removals(key) && text(key).contains(&app.two)).unwrap();
+    let whole = text(key);
+    for damaged in [&whole[..whole.len() / 2], "\0", "[]\n{}", r#"{"action": {"type": "MOVE"}}"#] {
+        site.aws.cloud(|cloud| cloud.upload(&path(key), damaged));
+        let report = site.restore(&json!({ "imageIds": [{ "imageDigest": app.build }] }));
+        assert_eq!(report["images"][0]["imageDigest"], app.build.as_str(), "{report:#}");
+        let warnings = report["warnings"].to_string();
+        assert!(warnings.contains(key) && warnings.contains("line 1"), "{warnings}");
+    }
+    let report = site.restore(&json!({ "imageIds": [{ "imageDigest": app.two }] }));
+    assert_eq!(failure(&report, &app.two).0, "NotInJournal");
+    // What is in good order is read from an object with a damaged line.
+    site.aws.cloud(|cloud| cloud.upload(&path(key), &format!("{{\n{whole}")));
+    let report = site.restore(&json!({ "imageIds": [{ "imageDigest": app.two }] }));
+    assert_eq!(report["images"][0]["outcome"], "RESTORED", "{report:#}");
+}
+
+#[test]
+fn a_policy_of_the_repository_beside_that_of_the_file_is_warned_of_as_well() {
+    let (site, app) = Site::start();
+    site.delete(&[&app.two]);
+    let children = json!({ &app.index: [&app.amd64, &app.arm64] });
+    site.upload("cache/indexes/app.json", &children.to_string());
+    let rule = "rules: [{ selection: any, maximumAgeLimit: 900 }]";
+    site.upload(
+        POLICIES,
+        &format!("policies: [{{ name: all, repositories: ['*'], apply: delete, {rule} }}]\n"),
+    );
+    let own = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":1},"action":{"type":"expire"}}]}"#;
+    site.with_app(|repository| repository.lifecycle_policy = Some(own.to_owned()));
+    let report = site.would_restore(&json!({ "imageIds": [{ "imageDigest": app.two }] }));
+    let warnings = report["warnings"].to_string();
+    assert!(
+        warnings.contains("which ECR enforces") && !warnings.contains("policies.yaml expires"),
+        "{warnings}"
+    );
 }
 
 #[test]

@@ -10,5 +10,8 @@
 //! SIMULATION_SEED=7 SIMULATION_CALLS=1 …                        # with each call in it
 //! ```
 
+// A run within a step within a world: one future holds the others.
+#![recursion_limit = "256"]
+
 #[path = "src/simulation/mod.rs"]
 mod simulation;

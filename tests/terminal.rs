@@ -220,8 +220,8 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
         "preview --images images.json",
         "preview --policy images.json --images policy.yaml",
         "preview --policy book.yaml --all",
-        "enforce --book policy.yaml --all",
-        "enforce --book book.yaml",
+        "enforce --policies policy.yaml --all",
+        "enforce --policies book.yaml",
         "enforce",
         "enforce --all --stack nothing",
         &format!("enforce --all --bucket {NO_BUCKET}"),
@@ -247,10 +247,10 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     $ ecr-steward preview --policy images.json --images policy.yaml
     ecr-steward: images.json: is a listing of images, not a policy: were --policy and --images swapped?
     $ ecr-steward preview --policy book.yaml --all
-    ecr-steward: book.yaml: is a policies file, not a policy: `enforce --book` and `check` read it; a policy is one of those that its entries have
-    $ ecr-steward enforce --book policy.yaml --all
+    ecr-steward: book.yaml: is a policies file, not a policy: `enforce --policies` and `check` read it; a policy is one of those that its entries have
+    $ ecr-steward enforce --policies policy.yaml --all
     ecr-steward: policy.yaml: is a lifecycle policy, not a policies file: write it as an entry of `policies`, with a `name` and `repositories`, or look at it with `preview --policy`
-    $ ecr-steward enforce --book book.yaml
+    $ ecr-steward enforce --policies book.yaml
     ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
     $ ecr-steward enforce
     ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
@@ -259,7 +259,7 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     $ ecr-steward enforce --all --bucket no-such-bucket
     ecr-steward: there is no bucket no-such-bucket; leave out --bucket and name the stack with --stack, whose bucket is then found
     $ ecr-steward enforce --all --bucket empty
-    ecr-steward: s3://empty/policies.yaml: there is no such object; put the policies file there, or name one with --book
+    ecr-steward: s3://empty/policies.yaml: there is no such object; put the policies file there, or name one with --policies
     $ ecr-steward enforce --all --apply --registry-id 210987654321
     ecr-steward: --registry-id names another account's registry, which can only be looked at; sign in to that account to change something
     $ ecr-steward snapshot
@@ -316,7 +316,7 @@ fn a_policies_file_from_disk_is_previewed_over_a_registry_before_anything_is_dep
     fs::write(&file, POLICIES_FILE).unwrap();
     aws.cloud(|cloud| cloud.stacks = Default::default());
     let mut command = signed_in(&aws);
-    let output = command.args(["enforce", "--all", "--book"]).arg(&file).output().unwrap();
+    let output = command.args(["enforce", "--all", "--policies"]).arg(&file).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(stdout(&output).contains("8 of 10 images will be deleted"), "{}", stdout(&output));
     assert!(
@@ -324,7 +324,7 @@ fn a_policies_file_from_disk_is_previewed_over_a_registry_before_anything_is_dep
             .iter()
             .all(|operation| !operation.contains("Object") && operation != "DescribeStacks")
     );
-    let output = refusal(signed_in(&aws).args(["enforce", "--all", "--apply", "--book"]).arg(&file));
+    let output = refusal(signed_in(&aws).args(["enforce", "--all", "--apply", "--policies"]).arg(&file));
     assert!(output.starts_with("ecr-steward: there is no stack ecr-steward in eu-west-1"), "{output}");
 }
 
@@ -524,14 +524,14 @@ fn a_name_of_the_policies_file_that_no_repository_has_is_a_warning() {
     let text = POLICIES_FILE.replace("['*']", "['team/*', team/wbe, 'shop/*']");
     fs::write(&file, text).unwrap();
     let file = file.to_str().unwrap();
-    let output = run(&aws, &["enforce", "--all", "--book", file]);
+    let output = run(&aws, &["enforce", "--all", "--policies", file]);
     assert_eq!(
         stderr(&output),
         "ecr-steward: warning: all: no repository of the registry is named like team/wbe; did you mean team/web?\n\
          ecr-steward: warning: all: no repository of the registry is named like shop/*\n"
     );
     // Of some repositories it says nothing about the others.
-    assert_eq!(stderr(&run(&aws, &["enforce", "--repository", "team/app", "--book", file])), "");
+    assert_eq!(stderr(&run(&aws, &["enforce", "--repository", "team/app", "--policies", file])), "");
 }
 
 #[test]
@@ -544,7 +544,7 @@ fn an_invalid_policies_file_is_refused_with_its_lines() {
     .unwrap();
     let output = signed_in(&aws)
         .current_dir(folder.path())
-        .args(["enforce", "--all", "--book", "policies.yaml"])
+        .args(["enforce", "--all", "--policies", "policies.yaml"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
@@ -962,7 +962,7 @@ mod questions {
         succeed(here(&["init"]));
         succeed(here(&["check", "policies.yaml"]));
         assert!(
-            stdout(&here(&["enforce", "--book", "policies.yaml", "--all"]))
+            stdout(&here(&["enforce", "--policies", "policies.yaml", "--all"]))
                 .contains("0 of 10 images will be deleted")
         );
         let again = here(&["init"]);
@@ -986,7 +986,7 @@ mod questions {
         assert!(!suggested.contains("ci-"), "four are not many: {suggested}");
         fs::write(folder.path().join("suggested.yaml"), &suggested).unwrap();
         succeed(here(&["check", "suggested.yaml"]));
-        let shown = stdout(&here(&["enforce", "--book", "suggested.yaml", "--all"]));
+        let shown = stdout(&here(&["enforce", "--policies", "suggested.yaml", "--all"]));
         let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(shown.contains("expire under policies that only preview (apply: preview)"), "{shown}");
         assert!(shown.contains("There is nothing that --apply would do."), "{shown}");

@@ -768,6 +768,25 @@ fn what_stacks_name_stays_where_the_policies_file_asks_for_it() {
 }
 
 #[test]
+fn stacks_are_read_for_the_repositories_that_the_policies_file_names_and_block_no_others() {
+    let fill =
+        |site: &Site| site.cloud(|cloud| cloud.stacks.create("service", "{}", &[("Image", &image("ci-1"))]));
+    let site = Site::new();
+    fill(&site);
+    site.say("usage: { stacks: ['cdk-*'] }");
+    site.aws().fault_from("DescribeStacks", Fault::Denied, 0);
+    site.assert_goes_on(&[]);
+    assert!(site.aws().count("DescribeStacks") > 0, "they are read all the same");
+    let site = Site::new();
+    fill(&site);
+    site.say("usage: { stacks: ['cdk-*', 'ap*'] }");
+    site.aws().fault_from("DescribeStacks", Fault::Denied, 0);
+    site.assert_gap("stacks");
+    site.aws().heal();
+    site.assert_goes_on(&[&site.old[1]]);
+}
+
+#[test]
 fn what_inspector_has_seen_in_use_stays_and_without_it_nothing_is_blocked() {
     let site = Site::new();
     site.cloud(|cloud| cloud.sources.inspector.images.push(("app".to_owned(), site.untagged.clone(), 1)));

@@ -47,12 +47,12 @@ const CHUNK: usize = 25;
 /// that plan what still holds, and nothing else, and says of each image that is kept why.
 ///
 /// --apply is a switch of its own: it asks neither for the stack's parameter Enforce nor for a preview of the file. A dry run from
-/// here does not count as a preview. A file from disk (--book) needs no bucket and no stack as long as it is a dry run.
+/// here does not count as a preview. A file from disk (--policies) needs no bucket and no stack as long as it is a dry run.
 ///
 /// Exit code: 0, 1 if something needs attention or less was done than planned, 2 if nothing could be done.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  ecr-steward enforce --book policies.yaml --all            # before anything is deployed
+  ecr-steward enforce --policies policies.yaml --all        # before anything is deployed
   ecr-steward enforce --all --save-plan plan.json           # what would be done, for review
   ecr-steward enforce --plan plan.json --apply              # that or less
   ecr-steward enforce --all --show expires --sort size      # where most expires
@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
     bucket: Bucket,
 
     /// Another policies file than the bucket's policies.yaml; `-` is standard input.
-    #[arg(long = "book", value_name = "FILE")]
+    #[arg(long = "policies", alias = "book", value_name = "FILE")]
     policies_file: Option<PathBuf>,
 
     #[command(flatten)]
@@ -341,8 +341,9 @@ impl Enforcement<'_> {
             None => {
                 let object = clients.s3.get(clients.bucket, KEY).await?.ok_or_else(|| Failure::Policy {
                     file: format!("s3://{}/{KEY}", clients.bucket),
-                    problem: "there is no such object; put the policies file there, or name one with --book"
-                        .to_owned(),
+                    problem:
+                        "there is no such object; put the policies file there, or name one with --policies"
+                            .to_owned(),
                 })?;
                 check_clock(object.answered_at, started_at)?;
                 (KEY, object.text, object.version)
@@ -512,6 +513,9 @@ impl Enforcement<'_> {
                         protection: None,
                         unassigned: None,
                         checks_native_policy: !entry.apply.is_by_ecr(),
+                        // Whoever is at a terminal is not excluded from pull times, and reading a manifest is a pull.
+                        layer_reads: None,
+                        cost_tag: None,
                     }),
                     Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
                     // What AWS says of one repository is no reason to leave all others alone.

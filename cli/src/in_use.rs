@@ -4,14 +4,16 @@ use std::io::Write;
 
 use clap::Args;
 use shared::aws::Failure as AwsFailure;
-use shared::domain::enforcement::policy_set::{KEY, PolicySet, Sources};
+use shared::domain::enforcement::policy_set::{KEY, PolicySet, Sources, Stacks};
 use shared::domain::text::instant::Instant;
 use shared::domain::text::quantity::count;
 use shared::domain::usage::Usage;
-use shared::workflows::enforcement::{RunContext, read_usage};
+use shared::workflows::enforcement::report_usage::{Destination, Place, report_usage};
+use shared::workflows::enforcement::{AwsClients, RunContext, read_usage};
 
-use crate::account::{self, Aws, Bucket};
+use crate::account::{self, Aws, Bucket, TIMEOUT};
 use crate::elsewhere::{Elsewhere, is_elsewhere};
+use crate::list_address::{ListAddress, Writing};
 use crate::{Failure, Outcome, output, progress};
 
 /// Print every image in use in this account, and by what
@@ -27,9 +29,11 @@ use crate::{Failure, Outcome, output, progress};
 /// With --profile more than once, or --assume-role, reads what other accounts and Regions use, too, and names each.
 ///
 /// With --kubernetes reads a cluster instead: pods, and whatever has a template of pods, also what a rollback starts again. It is
-/// found as kubectl finds it, and in a pod by its service account. With --write puts the cluster's list into the bucket.
+/// found as kubectl finds it, and in a pod by its service account.
 ///
-/// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why.
+/// With --write puts the list into the bucket of a registry's stack, as the reporter of an account and Region or a cluster does.
+///
+/// Exit code: 0, or 2 if a source could not be read completely; then nothing is printed but why, and a list that is written says so.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward in-use > in-use.json
@@ -37,7 +41,8 @@ use crate::{Failure, Outcome, output, progress};
   ecr-steward in-use --profile registry --profile shop
   ecr-steward in-use --assume-role arn:aws:iam::210987654321:role/usage-reader
   ecr-steward in-use --kubernetes --context shop > in-use.json
-  ecr-steward in-use --kubernetes --write s3://my-bucket/usage/eks/shop.json")]
+  ecr-steward in-use --kubernetes --write s3://my-bucket/usage/eks/shop.json
+  ecr-steward in-use --profile shop --write s3://my-bucket")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     bucket: Bucket,
@@ -48,12 +53,18 @@ pub(crate) struct Arguments {
     #[cfg(feature = "kubernetes")]
     #[command(flatten)]
     kubernetes: crate::kubernetes::Kubernetes,
+
+    #[command(flatten)]
+    writing: Writing,
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
     #[cfg(feature = "kubernetes")]
     if arguments.kubernetes.is_asked_for() {
-        return crate::kubernetes::run(&arguments.kubernetes, aws);
+        return crate::kubernetes::run(&arguments.kubernetes, &arguments.writing, aws);
+    }
+    if let Some(address) = &arguments.writing.write {
+        return write(&arguments.writing, address, aws);
     }
     let usage = account::work_signed_in(aws, &arguments.bucket.if_named(), async |clients, session| {
         // An unreadable source is a gap. An unreachable network is reported at once.
@@ -82,6 +93,48 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     }
     output::value(&usage.used())?;
     Ok(Outcome::Success)
+}
+
+/// Puts what this account uses in this Region into the bucket of a registry's stack, as the function that reports it does.
+fn write(writing: &Writing, address: &ListAddress, aws: &Aws) -> Result<Outcome, Failure> {
+    aws.one_profile()?;
+    let mut sources = Sources::default();
+    if writing.read_stacks {
+        sources.stacks = Stacks::Everywhere;
+    }
+    if let Some(revisions) = writing.task_definition_revisions {
+        sources.task_definition_revisions = revisions;
+    }
+    let reported = account::connected(aws, async |connection| {
+        // Who may not write need not read.
+        progress::phase("asking who writes");
+        let (account, region) = (connection.sts().caller().await?.account_id, connection.region().to_owned());
+        address.check_place(&account, &region)?;
+        let program = concat!("ecr-steward ", env!("CARGO_PKG_VERSION")).to_owned();
+        let destination = Destination {
+            bucket: address.bucket.clone(),
+            owner: None,
+            region: writing.bucket_region.clone().unwrap_or_else(|| region.clone()),
+        };
+        progress::phase("reading what is in use, and writing the list");
+        let clients = AwsClients::new(connection.clone(), String::new());
+        let place = Place { account, region, program };
+        Ok(report_usage(&clients, &sources, &destination, place, TIMEOUT).await?)
+    })?;
+    for gap in &reported.gaps {
+        // What cannot be told to anybody is no reason to say something else.
+        let _ =
+            writeln!(output::error(), "ecr-steward: not known completely: {}: {}", gap.title(), gap.problem);
+    }
+    let is_whole = reported.gaps.is_empty();
+    output::note(&format!(
+        "Wrote s3://{}/{}: {} in use{}",
+        reported.bucket,
+        reported.key,
+        count(reported.images_in_use as u64, "reference"),
+        if is_whole { "" } else { ", and not everything: it blocks deletion until it is whole" },
+    ));
+    Ok(if is_whole { Outcome::Success } else { Outcome::Unusable })
 }
 
 /// What is in use, by the settings of the bucket's policies file if there is one.

@@ -29,7 +29,7 @@ const TEMPLATE: &str = include_str!("policies.yaml");
 #[command(after_help = "Examples:
   ecr-steward init
   ecr-steward init - | less
-  ecr-steward init && ecr-steward enforce --book policies.yaml --all   # what it would do")]
+  ecr-steward init && ecr-steward enforce --policies policies.yaml --all   # what it would do")]
 pub(crate) struct Init {
     /// The file; `-` is standard output.
     #[arg(value_name = "FILE", default_value = "policies.yaml")]
@@ -47,7 +47,7 @@ pub(crate) struct Init {
 #[command(after_help = "Examples:
   ecr-steward suggest --all > policies.yaml
   ecr-steward suggest --repository 'shop/*'
-  ecr-steward suggest --all > policies.yaml && ecr-steward enforce --book policies.yaml --all")]
+  ecr-steward suggest --all > policies.yaml && ecr-steward enforce --policies policies.yaml --all")]
 pub(crate) struct Suggest {
     #[command(flatten)]
     which: Which,
@@ -87,7 +87,7 @@ pub(crate) fn init(arguments: &Init) -> Result<Outcome, Failure> {
         }
     })?;
     output::note(&format!(
-        "Wrote {file}. What it would do: ecr-steward enforce --book {file} --all. From your own images: ecr-steward suggest --all"
+        "Wrote {file}. What it would do: ecr-steward enforce --policies {file} --all. From your own images: ecr-steward suggest --all"
     ));
     Ok(Outcome::Success)
 }

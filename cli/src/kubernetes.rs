@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use shared::aws::Connection;
-use shared::domain::enforcement::policy_set::LISTS;
 use shared::domain::text::instant::Instant;
 use shared::domain::text::quantity::count;
-use shared::domain::usage::reports::is_account;
 use shared::domain::usage::source::SourceStatus;
 use shared::domain::usage::usage_list::{ListHead, SourceReport, UsageList, Writer};
 use shared::domain::usage::{UnreadableSource, UsedImage};
@@ -17,7 +15,8 @@ use shared::domain::usage::{UnreadableSource, UsedImage};
 pub(crate) use self::cluster::ClusterError;
 use self::cluster::{Cluster, ClusterReading};
 use self::kinds::Without;
-use crate::account::{self, Aws, bucket_name};
+use crate::account::{self, Aws};
+use crate::list_address::{AddressError, ListAddress, Subject, Writing};
 use crate::{Failure, Outcome, output, progress};
 
 mod cluster;
@@ -43,11 +42,6 @@ pub(crate) struct Kubernetes {
     #[arg(long, value_name = "FILE", requires = "kubernetes")]
     kubeconfig: Option<PathBuf>,
 
-    /// Put the list into the bucket of the registry's stack instead of printing it: s3://BUCKET/usage/eks/CLUSTER.json, or from another
-    /// account or Region s3://BUCKET/usage/ACCOUNT/eks/REGION/CLUSTER.json. --region is the bucket's.
-    #[arg(long, value_name = "URI", requires = "kubernetes", value_parser = target)]
-    write: Option<Target>,
-
     /// A kind that was added to the cluster and holds no images: it is not read. As kubectl names it, such as rollouts.argoproj.io, or
     /// *.argoproj.io for all of a group; may be given more than once.
     #[arg(long, value_name = "KIND", requires = "kubernetes", value_parser = Without::parse)]
@@ -66,53 +60,38 @@ impl Kubernetes {
 }
 
 /// Where the list of a cluster goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
-    bucket: String,
-    key: String,
-    cluster: String,
+#[derive(Debug)]
+struct Target<'a> {
+    address: &'a ListAddress,
+    cluster: &'a str,
     /// The account and Region of the cluster, where the key names them.
-    place: Option<(String, String)>,
+    place: Option<&'a (String, String)>,
+    /// The Region of the bucket, where it is named.
+    bucket_region: Option<&'a str>,
 }
 
-/// Reads the address of a cluster's list.
-fn target(text: &str) -> Result<Target, String> {
-    let form = || {
-        format!(
-            "write s3://BUCKET/{LISTS}eks/CLUSTER.json, or s3://BUCKET/{LISTS}ACCOUNT/eks/REGION/CLUSTER.json from another account or Region"
-        )
-    };
-    let (bucket, key) = text.strip_prefix("s3://").and_then(|rest| rest.split_once('/')).ok_or_else(form)?;
-    let bucket = bucket_name(bucket)?;
-    let parts: Vec<&str> = key
-        .strip_prefix(LISTS)
-        .and_then(|name| name.strip_suffix(".json"))
-        .map(|name| name.split('/').collect())
-        .unwrap_or_default();
-    let is_region = |text: &str| {
-        text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    let (cluster, place) = match parts.as_slice() {
-        ["eks", cluster] => (*cluster, None),
-        [account, "eks", region, cluster]
-            if is_account(account) && !region.is_empty() && is_region(region) =>
-        {
-            (*cluster, Some(((*account).to_owned(), (*region).to_owned())))
+impl<'a> Target<'a> {
+    fn of(writing: &'a Writing) -> Result<Option<Self>, AddressError> {
+        let Some(address) = &writing.write else { return Ok(None) };
+        match &address.subject {
+            Subject::Cluster { cluster, place } => Ok(Some(Self {
+                address,
+                cluster,
+                place: place.as_ref(),
+                bucket_region: writing.bucket_region.as_deref(),
+            })),
+            Subject::Here | Subject::Place { .. } => {
+                Err(AddressError::OfAccount { bucket: address.bucket.clone() })
+            }
         }
-        _ => return Err(form()),
-    };
-    // As Amazon EKS names clusters.
-    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if cluster.is_empty() || cluster.len() > 100 || !cluster.bytes().all(is_name) {
-        return Err(format!("{cluster:?} is no name of a cluster of Amazon EKS; {}", form()));
     }
-    Ok(Target { bucket, key: key.to_owned(), cluster: cluster.to_owned(), place })
 }
 
 /// Reads a cluster, and prints or writes what it uses.
-pub(crate) fn run(arguments: &Kubernetes, aws: &Aws) -> Result<Outcome, Failure> {
+pub(crate) fn run(arguments: &Kubernetes, writing: &Writing, aws: &Aws) -> Result<Outcome, Failure> {
     aws.one_profile()?;
-    let reading = match &arguments.write {
+    let target = Target::of(writing)?;
+    let reading = match &target {
         None => {
             let reading = account::runtime()?.block_on(read(arguments));
             progress::clear();
@@ -144,11 +123,11 @@ pub(crate) fn run(arguments: &Kubernetes, aws: &Aws) -> Result<Outcome, Failure>
         })?,
     };
     let problems = tell(&reading);
-    if let Some(target) = &arguments.write {
+    if let Some(Target { address, .. }) = &target {
         output::note(&format!(
             "Wrote s3://{}/{}: {} in use, {} read{}",
-            target.bucket,
-            target.key,
+            address.bucket,
+            address.key,
             count(reading.images.len() as u64, "reference"),
             count(reading.kinds.len() as u64, "kind"),
             if problems > 0 { ", and not everything: it blocks deletion until it is whole" } else { "" },
@@ -178,31 +157,32 @@ fn print(used: &[UsedImage]) -> Result<Outcome, Failure> {
 }
 
 /// Who writes: of the cluster's account, and by name if that is the caller's too.
-async fn writer(connection: &Connection, target: &Target) -> Result<Writer, Failure> {
+async fn writer(connection: &Connection, target: &Target<'_>) -> Result<Writer, Failure> {
     progress::phase("asking who writes");
     let caller = connection.sts().caller().await?;
     let (account, region) =
-        target.place.clone().unwrap_or_else(|| (caller.account_id.clone(), connection.region().to_owned()));
+        target.place.cloned().unwrap_or_else(|| (caller.account_id.clone(), connection.region().to_owned()));
     let principal = (caller.account_id == account).then_some(caller.arn);
     Ok(Writer { account, region, principal, program: format!("ecr-steward {}", env!("CARGO_PKG_VERSION")) })
 }
 
 async fn write(
     connection: &Connection,
-    target: &Target,
+    target: &Target<'_>,
     writer: Writer,
     began_at: Instant,
     reading: &ClusterReading,
 ) -> Result<(), Failure> {
     let text = list(target, writer, began_at, reading).to_json().map_err(std::io::Error::from)?;
-    connection.s3().write(&target.bucket, &target.key, &text, "application/json").await?;
+    let s3 = target.bucket_region.map_or_else(|| connection.s3(), |region| connection.s3_in(region));
+    s3.write(&target.address.bucket, &target.address.key, &text, "application/json").await?;
     Ok(())
 }
 
 /// The list of a cluster: what each kind names, and what was not read.
-fn list(target: &Target, writer: Writer, began_at: Instant, reading: &ClusterReading) -> UsageList {
+fn list(target: &Target<'_>, writer: Writer, began_at: Instant, reading: &ClusterReading) -> UsageList {
     let mut head = ListHead::new(began_at, writer);
-    head.cluster = Some(target.cluster.clone());
+    head.cluster = Some(target.cluster.to_owned());
     for kind in &reading.kinds {
         let is_complete = kind.problems.is_empty();
         head.sources.push(SourceReport {
@@ -223,38 +203,4 @@ fn list(target: &Target, writer: Writer, began_at: Instant, reading: &ClusterRea
     let (images, unknown) = reading.images.parts();
     head.unknown_images = unknown;
     UsageList { head, images }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_goes_where_the_stack_looks_for_it() {
-        let of =
-            |text: &str| target(text).map(|target| (target.bucket, target.key, target.cluster, target.place));
-        let (bucket, key) = ("steward".to_owned(), "usage/eks/shop.json".to_owned());
-        assert_eq!(
-            of("s3://steward/usage/eks/shop.json"),
-            Ok((bucket.clone(), key, "shop".to_owned(), None))
-        );
-        let key = "usage/210987654321/eks/eu-west-1/shop.json".to_owned();
-        let place = Some(("210987654321".to_owned(), "eu-west-1".to_owned()));
-        assert_eq!(of(&format!("s3://steward/{key}")), Ok((bucket, key, "shop".to_owned(), place)));
-        for wrong in [
-            "steward/usage/eks/shop.json",
-            "s3://steward",
-            "s3://steward/usage/shop.json",
-            "s3://steward/usage/eks/shop",
-            "s3://steward/usage/eks/a/b.json",
-            "s3://steward/usage/eks/..json",
-            "s3://steward/usage/eks/.json",
-            "s3://steward/usage/21098765432/eks/eu-west-1/shop.json",
-            "s3://steward/usage/210987654321/eks//shop.json",
-            "s3://steward/policies.yaml",
-        ] {
-            let problem = target(wrong).unwrap_err();
-            assert!(problem.contains("s3://BUCKET/usage/eks/CLUSTER.json"), "{wrong}: {problem}");
-        }
-    }
 }

@@ -28,6 +28,7 @@ mod init;
 mod input;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod list_address;
 mod login;
 mod output;
 mod pack;
@@ -177,6 +178,8 @@ enum Failure {
     Output(#[from] io::Error),
     #[error(transparent)]
     Account(#[from] account::AccountError),
+    #[error(transparent)]
+    Address(#[from] list_address::AddressError),
     #[error(transparent)]
     Api(#[from] api::Problem),
     #[error(transparent)]

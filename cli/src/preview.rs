@@ -494,7 +494,7 @@ impl Printed {
                         let total = summary::total(&self.rows);
                         writeln!(
                             out,
-                            "\nIn {}: {} expire, {}; {} kept. --summary has a row for each.",
+                            "\nIn {}: {} expire, at most {}; {} kept. --summary has a row for each.",
                             total.repository,
                             grouped(total.expiring),
                             bytes(total.expiring_bytes),

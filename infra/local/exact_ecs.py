@@ -33,8 +33,10 @@ def digest_of(image):
     host, _, path = image.partition("/")
     if ".dkr.ecr." not in host:
         return None
+    account, region = host.split(".")[0], host.split(".")[3]
     name, _, tag = path.partition(":")
-    found = (one for one in ecr._images.get(name, []) if (tag or "latest") in one.get("imageTags", []))
+    # The registry may be another account's.
+    found = (one for one in ecr._images.get_scoped(account, region, name, []) if (tag or "latest") in one.get("imageTags", []))
     return next((one["imageDigest"] for one in found), None)
 
 

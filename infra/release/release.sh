@@ -117,7 +117,8 @@ functions() {
     [ "$architecture" = arm64 ] || flag=--x86-64
     local bins=()
     for name in "${names[@]}"; do bins+=(--bin "$name"); done
-    cargo lambda build --release --locked "$flag" "${bins[@]}"
+    # RUSTFLAGS would replace the flags of `cargo lambda` and of the workspace's metadata; these are added to them.
+    env -u RUSTFLAGS CARGO_BUILD_RUSTFLAGS="$RUSTFLAGS" cargo lambda build --release --locked "$flag" "${bins[@]}"
     for name in "${names[@]}"; do
       python3 infra/release/package.py zip "target/lambda/$name/bootstrap" "$out/$name-$architecture.zip"
     done

@@ -1,4 +1,4 @@
-//! What a cold start costs, as ratios to baselines of the same run: `cargo bench -p tests --bench cold_start`.
+//! What a cold start costs, as ratios to baselines of the same run: `cargo local bench cold_start`.
 //!
 //! - from a function's start to asking for its first event, to that of the least function there is;
 //! - from its start to its first answer after one call to AWS behind TLS, to that of a function with every default of the AWS

@@ -1,5 +1,5 @@
 //! What evaluating costs in numbers that are the same on every run: instructions (counted by callgrind) and bytes.
-//! Fails where a goal is missed: `cargo bench -p tests --bench counts`. Needs valgrind.
+//! Fails where a goal is missed: `cargo local bench counts`. Needs valgrind.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::HashSet;

@@ -1,8 +1,11 @@
 //! What a run over a registry costs as it grows: calls to ECR, memory, and time for each repository. A hundred images in each,
-//! image indexes and signatures among them. `cargo bench -p tests --bench sweep`; fails where calls or memory grow.
+//! image indexes and signatures among them; and the calls that reading what is in use takes, source by source. `cargo local bench
+//! sweep`; fails where calls or memory grow.
 //!
-//! Builds the functions as they are deployed, with the tools that `cargo local` installs.
+//! Builds the functions as they are deployed, with the tools that `cargo local` installs. As `sweep calls` it only counts the
+//! calls of reading what is in use, by the functions as the tests build them: those calls are the same.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -12,22 +15,87 @@ use local::functions::build_for_aws;
 use shared::domain::enforcement::batch::checks_native_policy;
 use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::EcrStub;
+use tests::runtime_api::Function;
 use tests::steward::Steward;
 
-const FUNCTIONS: [&str; 4] =
-    ["lifecycle-enforce", "lifecycle-inventory", "lifecycle-preview", "lifecycle-report"];
+const FUNCTIONS: [&str; 5] =
+    ["lifecycle-enforce", "lifecycle-inventory", "lifecycle-preview", "lifecycle-report", REPORTER];
+/// The function that reports what its own account uses.
+const REPORTER: &str = "usage-report";
 const SIZES: [usize; 3] = [100, 1000, 10_000];
 const IMAGES: usize = 100;
-const CLUSTERS: usize = 20;
-/// Services of each cluster, with a task each.
-const SERVICES: usize = 25;
-/// Active revisions of task definitions, of a family for each service.
-const REVISIONS: usize = 20;
-const LAMBDA_FUNCTIONS: usize = 200;
+/// The last revisions of each family that count as in use, as the stack has it by default.
+const LAST_REVISIONS: usize = 5;
 /// Things of each source that is read as a whole: job definitions, rules, schedules and so on.
 const THINGS: usize = 50;
 /// More than any invocation takes.
 const PLENTY: Duration = Duration::from_secs(600);
+
+/// What an account runs on Amazon ECS and AWS Lambda.
+struct Account {
+    clusters: usize,
+    /// Services of each cluster, with a task each.
+    services: usize,
+    /// Active revisions of task definitions, of a family for each service.
+    revisions: usize,
+    functions: usize,
+}
+
+/// 500 services, 10,000 revisions.
+const USUAL: Account = Account { clusters: 20, services: 25, revisions: 20, functions: 200 };
+/// 200 services, 20,000 revisions.
+const LARGE: Account = Account { clusters: 10, services: 20, revisions: 100, functions: 3000 };
+
+/// Operations of Amazon ECS that are called once a run.
+const ECS_ONCE: [&str; 7] = [
+    "ListTaskDefinitions",
+    "ListServiceDeployments",
+    "ListDaemons",
+    "DescribeDaemon",
+    "DescribeDaemonRevisions",
+    "ListDaemonTaskDefinitions",
+    "DescribeDaemonTaskDefinition",
+];
+/// Operations of Amazon ECS that are called right before something goes, too.
+const ECS_ANEW: [&str; 8] = [
+    "ListClusters",
+    "DescribeClusters",
+    "ListTasks",
+    "DescribeTasks",
+    "ListServices",
+    "DescribeServices",
+    "DescribeServiceRevisions",
+    "DescribeTaskDefinition",
+];
+const LAMBDA: [&str; 2] = ["ListFunctions", "GetFunction"];
+
+/// Starts a function, with environment variables of its own.
+type Start<'a> = &'a dyn Fn(&EcrStub, &str, &[(&str, &str)]) -> Function;
+
+impl Account {
+    /// How many calls to Amazon ECS a look right before something goes takes, without service revisions.
+    const fn look(&self) -> usize {
+        let of_cluster = 1 + pages(self.services, 100) + 1 + pages(self.services, 10);
+        2 + self.clusters * of_cluster
+    }
+
+    /// How many calls to Amazon ECS a run takes in addition, when what never changes is known.
+    const fn once(&self) -> usize {
+        // Deployments of each service, revisions of all families, daemons of each cluster and their task definitions.
+        let services = self.clusters * self.services;
+        services + pages(services * self.revisions, 100) + self.clusters + 1
+    }
+
+    /// How many more calls to Amazon ECS it takes when nothing is known: the last task definitions, and the revisions of services.
+    const fn unknown(&self) -> usize {
+        let services = self.clusters * self.services;
+        services * LAST_REVISIONS + pages(services, 20)
+    }
+}
+
+const fn pages(all: usize, page: usize) -> usize {
+    all.div_ceil(page)
+}
 
 struct Measured {
     repositories: usize,
@@ -38,6 +106,9 @@ struct Measured {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "calls") {
+        return calls(&|aws, name, environment| cloud::function_with(aws, name, PLENTY, environment));
+    }
     let folder = build_for_aws(&Project::here(), &FUNCTIONS).unwrap();
     println!(
         "{:>14}{:>12}{:>18}{:>16}{:>20}",
@@ -70,7 +141,10 @@ fn main() -> ExitCode {
             outcome = ExitCode::FAILURE;
         }
     }
-    if looks(&folder) == ExitCode::FAILURE {
+    let counted = calls(&|aws, name, environment| {
+        cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY, environment)
+    });
+    if counted == ExitCode::FAILURE {
         outcome = ExitCode::FAILURE;
     }
     let [few, many] = [1000, 100_000].map(|repositories| inventory(&folder, repositories));
@@ -87,9 +161,14 @@ fn main() -> ExitCode {
     outcome
 }
 
-/// Calls to ECS and Lambda for each look at what is in use: the first of a run, the first again when what never changes is
-/// remembered, and the one right before something goes. 20 clusters, 500 services, 10,000 task definition revisions.
-fn looks(folder: &Path) -> ExitCode {
+/// What reading what is in use takes, in two accounts.
+fn calls(start: Start<'_>) -> ExitCode {
+    let outcomes = [looks(start), sources(start)];
+    if outcomes.contains(&ExitCode::FAILURE) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// A registry with one repository and such an account, whose images are others.
+fn filled(account: &Account) -> EcrStub {
     let aws = EcrStub::start();
     aws.generate(1, IMAGES);
     let policies =
@@ -97,20 +176,20 @@ fn looks(folder: &Path) -> ExitCode {
         apply: delete, limits: { images: 1000, percent: 100 } }]";
     aws.cloud(|cloud| {
         cloud.upload(&format!("{BUCKET}/policies.yaml"), policies);
-        for cluster in 0..CLUSTERS {
-            for service in 0..SERVICES {
+        for cluster in 0..account.clusters {
+            for service in 0..account.services {
                 let (cluster, name) = (format!("cluster-{cluster}"), format!("service-{cluster}-{service}"));
                 let image = format!("other/{name}:live");
                 let digest = format!("sha256:{:064x}", cluster.len() + service);
                 let revisions: Vec<String> =
-                    (0..REVISIONS).map(|_| cloud.ecs.register(&name, &[&image])).collect();
+                    (0..account.revisions).map(|_| cloud.ecs.register(&name, &[&image])).collect();
                 if let Some(last) = revisions.last() {
                     let deployed = cloud.ecs.deploy(&cluster, &name, last, Some(&digest));
                     cloud.ecs.run_service_task(&cluster, &deployed, last, Some(&digest));
                 }
             }
         }
-        for function in 0..LAMBDA_FUNCTIONS {
+        for function in 0..account.functions {
             let image = format!("other/function-{function}:live");
             let resolved = format!("other/function-{function}@sha256:{function:064x}");
             cloud.functions.add(&format!("function-{function}"), "$LATEST", &image, &resolved);
@@ -118,48 +197,34 @@ fn looks(folder: &Path) -> ExitCode {
         for thing in 0..THINGS {
             let (name, image) = (format!("thing-{thing}"), format!("other/thing-{thing}:live"));
             // One that is described anyway, so that the table above stays what it is about.
-            let revision = "arn:aws:ecs:eu-west-1:123456789012:task-definition/service-0-0:20";
+            let last = account.revisions;
+            let revision = format!("arn:aws:ecs:eu-west-1:123456789012:task-definition/service-0-0:{last}");
             let sources = &mut cloud.sources;
             sources.batch.register(&name, 1, &image);
-            sources.rules.start_tasks("default", &name, "cluster-0", revision);
-            sources.schedules.start_tasks("default", &name, "cluster-0", revision);
-            sources.pipes.start_tasks(&name, "cluster-0", revision);
-            sources.machines.start_tasks(&name, revision);
+            sources.rules.start_tasks("default", &name, "cluster-0", &revision);
+            sources.schedules.start_tasks("default", &name, "cluster-0", &revision);
+            sources.pipes.start_tasks(&name, "cluster-0", &revision);
+            sources.machines.start_tasks(&name, &revision);
             sources.projects.projects.push((name.clone(), image.clone()));
             sources.app_runner.create(&name, &image, 1.0);
             sources.models.create(&name, &serde_json::json!({ "Image": image }));
         }
     });
-    let start =
-        |aws: &EcrStub, name: &str| cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY);
-    let steward = Steward::of(aws, start);
+    aws
+}
+
+/// Calls to ECS and Lambda for each look at what is in use: the first of a run, the first again when what never changes is
+/// remembered, and the one right before something goes. 20 clusters, 500 services, 10,000 task definition revisions.
+fn looks(start: Start<'_>) -> ExitCode {
+    let steward = Steward::of(filled(&USUAL), |aws, name| start(aws, name, &[]));
     println!(
         "\n{:<44}{:>12}{:>12}{:>24}",
         "look at what is in use", "ECS calls", "Lambda calls", "of them once a run"
     );
     let count = |names: &[&str]| -> usize { names.iter().map(|name| steward.aws.count(name)).sum() };
-    let once = [
-        "ListTaskDefinitions",
-        "ListServiceDeployments",
-        "ListDaemons",
-        "DescribeDaemon",
-        "DescribeDaemonRevisions",
-        "ListDaemonTaskDefinitions",
-        "DescribeDaemonTaskDefinition",
-    ];
-    let anew = [
-        "ListClusters",
-        "DescribeClusters",
-        "ListTasks",
-        "DescribeTasks",
-        "ListServices",
-        "DescribeServices",
-        "DescribeServiceRevisions",
-        "DescribeTaskDefinition",
-    ];
     let counted = |what: &str| {
-        let (again, first) = (count(&anew), count(&once));
-        let lambda = count(&["ListFunctions", "GetFunction"]);
+        let (again, first) = (count(&ECS_ANEW), count(&ECS_ONCE));
+        let lambda = count(&LAMBDA);
         println!("{what:<44}{:>12}{lambda:>12}{first:>24}", again + first);
         again + first
     };
@@ -167,19 +232,6 @@ fn looks(folder: &Path) -> ExitCode {
         steward.aws.forget_calls();
         steward.take_inventory(&Steward::begin(run, true)).response();
         counted(what);
-    }
-    let whole = |aws: &EcrStub| {
-        let mut calls: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
-        for operation in aws.operations().iter().filter(|operation| **operation != cloud::EKS_CLUSTERS) {
-            if let Some((source, _)) = operation.split_once(':') {
-                *calls.entry(source.to_owned()).or_default() += 1;
-            }
-        }
-        calls
-    };
-    println!("calls of a later look for each source that is read as a whole, with {THINGS} things each:");
-    for (source, calls) in whole(&steward.aws) {
-        println!("{source:<44}{calls:>12}");
     }
     let taken = steward.take_inventory(&Steward::begin("enforcing", false)).response();
     steward.aws.forget_calls();
@@ -189,20 +241,96 @@ fn looks(folder: &Path) -> ExitCode {
     let batches = steward.aws.count("BatchDeleteImage");
     // One before the repository and one after it; the revisions of services are asked once in an invocation.
     let calls = counted(&format!("both around a repository of {batches} batches"));
-    let again = whole(&steward.aws);
-    if !again.is_empty() {
-        println!("MISSED: what is read once a run was read again: {again:?}");
-        return ExitCode::FAILURE;
-    }
-    let pages = |all: usize, page: usize| all.div_ceil(page);
-    let of_cluster = 1 + pages(SERVICES, 100) + 1 + pages(SERVICES, 10);
-    let look = 2 + CLUSTERS * of_cluster;
-    let most = 2 * look + pages(CLUSTERS * SERVICES, 20);
+    let most = 2 * USUAL.look() + pages(USUAL.clusters * USUAL.services, 20);
     if calls > most {
         println!("MISSED: {calls} calls to ECS, and {most} would do");
         return ExitCode::FAILURE;
     }
     ExitCode::SUCCESS
+}
+
+/// The successful calls for each usage source, by its name.
+fn by_source(aws: &EcrStub) -> BTreeMap<String, usize> {
+    let mut calls: BTreeMap<String, usize> = BTreeMap::new();
+    for operation in aws.operations() {
+        let source = match operation.as_str() {
+            of_ecs if ECS_ONCE.contains(&of_ecs) || ECS_ANEW.contains(&of_ecs) => "ecs",
+            of_lambda if LAMBDA.contains(&of_lambda) => "lambda",
+            "GetParameters" => "services of the Region",
+            other => match other.split_once(':') {
+                Some((source, _)) => source,
+                None => continue,
+            },
+        };
+        *calls.entry(source.to_owned()).or_default() += 1;
+    }
+    calls
+}
+
+/// Calls for each source: of the first and a later run when it begins, of a run around a repository from which something goes, and of
+/// the function that reports what its account uses. 10 clusters, 200 services, 20,000 task definition revisions, 3,000 functions.
+fn sources(start: Start<'_>) -> ExitCode {
+    let steward = Steward::of(filled(&LARGE), |aws, name| start(aws, name, &[]));
+    let begun = |run: &str| {
+        steward.aws.forget_calls();
+        steward.take_inventory(&Steward::begin(run, true)).response();
+        by_source(&steward.aws)
+    };
+    let (first, later) = (begun("first"), begun("second"));
+    let taken = steward.take_inventory(&Steward::begin("enforcing", false)).response();
+    steward.aws.forget_calls();
+    for key in steward.batches(&taken) {
+        steward.work(&taken, &key);
+    }
+    let again = by_source(&steward.aws);
+    let revisions = LAST_REVISIONS.to_string();
+    let registry = [("REGISTRY_ACCOUNT", "123456789012"), ("REGISTRY_REGION", "eu-west-1")];
+    let reads = [("TASK_DEFINITION_REVISIONS", revisions.as_str()), ("READ_STACKS", "false")];
+    let reporter = start(&steward.aws, REPORTER, &[registry, reads].concat());
+    steward.aws.forget_calls();
+    let reported = reporter.invoke("{}".to_owned()).response();
+    assert_eq!(reported["incompleteSources"], serde_json::json!([]));
+    let reported = by_source(&steward.aws);
+    println!(
+        "\n{:<24}{:>12}{:>12}{:>26}{:>18}",
+        "calls for each source", "first run", "later run", "around one repository", "reporter, each"
+    );
+    let tables = [&first, &later, &again, &reported];
+    let names: std::collections::BTreeSet<&String> = tables.iter().flat_map(|calls| calls.keys()).collect();
+    let of = |calls: &BTreeMap<String, usize>, name: &str| calls.get(name).copied().unwrap_or_default();
+    for name in names {
+        let [first, later, again, reported] = tables.map(|calls| of(calls, name));
+        println!("{name:<24}{first:>12}{later:>12}{again:>26}{reported:>18}");
+    }
+    let (functions, services) = (pages(LARGE.functions, 50), LARGE.clusters * LARGE.services);
+    let begins = LARGE.look() + LARGE.once();
+    let mut missed = Vec::new();
+    let mut at_most = |what: &str, calls: &BTreeMap<String, usize>, name: &str, most: usize| {
+        let calls = of(calls, name);
+        if calls > most {
+            missed.push(format!("{what} takes {calls} calls for {name}, and {most} would do"));
+        }
+    };
+    // What never changes is asked for once; the reporter, which reads no bucket, asks each time.
+    at_most("the first run", &first, "ecs", begins + LARGE.unknown());
+    at_most("the first run", &first, "lambda", functions + LARGE.functions);
+    at_most("a later run", &later, "ecs", begins);
+    at_most("a later run", &later, "lambda", functions);
+    at_most("a repository", &again, "ecs", 2 * LARGE.look() + pages(services, 20));
+    at_most("a repository", &again, "lambda", 2 * functions);
+    at_most("the reporter", &reported, "ecs", begins + LARGE.unknown());
+    at_most("the reporter", &reported, "lambda", functions + LARGE.functions);
+    // A page, and what is in it: a target of each rule, a description of each of the others, and of App Runner's also its operations.
+    for name in later.keys().filter(|name| !["ecs", "lambda"].contains(&name.as_str())) {
+        at_most("a later run", &later, name, 2 * THINGS + LARGE.clusters + 10);
+    }
+    for name in again.keys().filter(|name| !["ecs", "lambda"].contains(&name.as_str())) {
+        at_most("a repository", &again, name, 0);
+    }
+    for missed in &missed {
+        println!("MISSED: {missed}");
+    }
+    if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The peak of the inventory's memory, in kilobytes.
@@ -221,8 +349,9 @@ fn steward(folder: &Path, repositories: usize) -> Steward {
         "policies: [{ name: all, repositories: ['*'], rules: [{ selection: any, maximumAgeLimit: 14 }],
         limits: { images: 1000, percent: 100 } }]";
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), policies_file));
-    let start =
-        |aws: &EcrStub, name: &str| cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY);
+    let start = |aws: &EcrStub, name: &str| {
+        cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY, &[])
+    };
     Steward::of(aws, start)
 }
 

@@ -590,7 +590,7 @@ pub const BUCKET: &str = "stack-sources";
 
 /// A function of the stack `steward`, on this AWS.
 pub fn function(aws: &EcrStub, name: &str, time: Duration) -> Function {
-    function_at(aws, binary(name), time)
+    function_with(aws, name, time, &[])
 }
 
 /// The same with additional environment variables.
@@ -599,8 +599,8 @@ pub fn function_with(aws: &EcrStub, name: &str, time: Duration, more: &[(&str, &
 }
 
 /// The same for a binary that was built in another way.
-pub fn function_at(aws: &EcrStub, binary: &Path, time: Duration) -> Function {
-    start(aws, binary, time, &[])
+pub fn function_at(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) -> Function {
+    start(aws, binary, time, more)
 }
 
 fn start(aws: &EcrStub, binary: &Path, time: Duration, more: &[(&str, &str)]) -> Function {

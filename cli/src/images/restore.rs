@@ -142,7 +142,15 @@ pub(super) fn run(arguments: &Restore, aws: &Aws) -> Result<Outcome, Failure> {
                 let progress = Progress::new("repositories", repositories.len());
                 for (name, keys) in repositories {
                     progress.step(1);
-                    let Ok(repository_name) = Name::parse(&name) else { continue };
+                    let repository_name = match Name::parse(&name) {
+                        Ok(repository_name) => repository_name,
+                        Err(error) => {
+                            output::note(&format!(
+                                "ecr-steward: warning: {name}, which keys of the journal have, is no repository: {error}"
+                            ));
+                            continue;
+                        }
+                    };
                     let request = RestoreRequest { repository_name, selection: asked.selection.clone() };
                     let restored = restorer.restore_from(&request, keys).await.map_err(Failure::from);
                     let Some(report) = skipped.unless_failed(&name, restored)? else { continue };

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use shared::aws::Connection;
 use shared::domain::enforcement::run::Run;
 use shared::domain::repository::{NotAnArn, Registry};
-use shared::shell::environment::{is_on, set};
+use shared::shell::environment::{is_on, optional, set};
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::AwsClients;
 use shared::workflows::enforcement::inventory::{InventoryError, Invocation, Progress, take};
+use shared::workflows::enforcement::read_layers::CostSettings;
 
 /// The input from the state machine, at first and as long as there is more to list.
 #[derive(Debug, Deserialize)]
@@ -44,6 +45,10 @@ struct Settings {
     stack: String,
     max_concurrency: u32,
     tolerated_failure_percentage: f64,
+    /// The calls of a run that read manifests to know layers.
+    layer_reads: u32,
+    /// The key of the resource tag by which costs are added up; empty for none.
+    cost_tag: String,
 }
 
 /// Why there is no run.
@@ -75,6 +80,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         stack: set("STACK_NAME")?,
         max_concurrency: set("MAX_CONCURRENCY")?.parse()?,
         tolerated_failure_percentage: set("TOLERATED_FAILURE_PERCENTAGE")?.parse()?,
+        layer_reads: optional("LAYER_READS").map_or(Ok(0), |calls| calls.parse())?,
+        cost_tag: optional("COST_TAG").unwrap_or_default(),
     };
     let clients = &AwsClients::new(Connection::from_env(), bucket);
     function::run(move |event: LambdaEvent<Event>| async move {
@@ -86,6 +93,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             account_id: &registry.account_id,
             stack: &settings.stack,
             is_on: is_on("ENFORCE"),
+            costs: CostSettings { layer_reads: settings.layer_reads, tag: &settings.cost_tag },
         };
         let taken = take(&clients.clients(left), &run, inventory, invocation).await;
         let (run, inventory) = taken

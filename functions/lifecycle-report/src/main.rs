@@ -15,12 +15,13 @@ use shared::aws::sns::Sns;
 use shared::domain::enforcement::protection_record::PROTECTION_HOURS;
 use shared::domain::enforcement::run::Run;
 use shared::domain::enforcement::run::message_of_cause;
+use shared::domain::enforcement::storage::Prices;
 use shared::domain::repository::Registry;
 use shared::domain::text::instant::Instant;
 use shared::report::attention::Notice;
 use shared::report::html;
 use shared::report::run::{RunReport, RunStatus, Totals, metrics};
-use shared::shell::environment::set;
+use shared::shell::environment::{optional, set};
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::inventory::Progress;
 use shared::workflows::enforcement::summarize::{news, remember_notice, summarize, write};
@@ -56,6 +57,10 @@ impl Caught {
 /// The environment variable with the hours for which protection tags hold.
 const PROTECTION_HOURS_NAME: &str = "PROTECTION_HOURS";
 
+/// The environment variables with the prices of a gigabyte a month, and with the key of the resource tag by which costs are added up.
+const PRICE_NAMES: [&str; 2] = ["STORAGE_PRICE", "ARCHIVE_PRICE"];
+const COST_TAG_NAME: &str = "COST_TAG";
+
 /// The answer. The report itself is in the bucket.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -85,6 +90,10 @@ struct Stack {
     topic: String,
     /// Hours for which protection tags hold.
     protection_hours: u32,
+    /// The prices by which costs are counted.
+    prices: Prices,
+    /// The key of the resource tag by which they are added up; empty for none.
+    cost_tag: String,
     sns: Sns,
     clients: AwsClients,
 }
@@ -96,7 +105,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     let sns = connection.sns();
     let (name, topic) = (set("STACK_NAME")?, set("TOPIC")?);
     let clients = AwsClients::new(connection, set("BUCKET")?);
-    let stack = &Stack { name, topic, protection_hours: protection_hours()?, sns, clients };
+    let (protection_hours, prices) = (protection_hours()?, prices()?);
+    let cost_tag = optional(COST_TAG_NAME).unwrap_or_default();
+    let stack = &Stack { name, topic, protection_hours, prices, cost_tag, sns, clients };
     function::run(move |event: LambdaEvent<Event>| async move {
         let reported = report(event, stack).await;
         reported.inspect_err(|error| tracing::error!(%error, "did not report"))
@@ -114,6 +125,20 @@ fn protection_hours() -> Result<u32, lambda_runtime::Error> {
     }
 }
 
+/// The prices: the stack's parameters, or their defaults.
+fn prices() -> Result<Prices, lambda_runtime::Error> {
+    let Prices { standard, archive } = Prices::default();
+    let [standard_name, archive_name] = PRICE_NAMES;
+    let price = |name: &str, default: f64| match optional(name) {
+        Some(price) => match price.parse::<f64>() {
+            Ok(price) if price.is_finite() && price >= 0.0 => Ok(price),
+            _ => Err(format!("the environment variable {name} is no price: {price}")),
+        },
+        None => Ok(default),
+    };
+    Ok(Prices { standard: price(standard_name, standard)?, archive: price(archive_name, archive)? })
+}
+
 async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Failure> {
     let LambdaEvent { payload: Event { run, inventory, error }, context } = event;
     let left = time_left(&context);
@@ -121,6 +146,7 @@ async fn report(event: LambdaEvent<Event>, stack: &Stack) -> Result<Answer, Fail
     let error = error.map(Caught::message);
     let mut report = summarize(&clients, &run, &inventory, error, Instant::now()).await?;
     report.set_protection_hours(stack.protection_hours);
+    report.set_costs(stack.prices, &stack.cost_tag);
     report.place.stack_name = stack.name.clone();
     // Only the title says it.
     match Registry::of_arn(&context.invoked_function_arn) {

@@ -8,7 +8,7 @@
 use lambda_runtime::LambdaEvent;
 use serde::de::IgnoredAny;
 use shared::aws::Connection;
-use shared::domain::enforcement::policy_set::Sources;
+use shared::domain::enforcement::policy_set::{Sources, Stacks};
 use shared::domain::repository::{NotAnArn, Registry};
 use shared::shell::environment::{is_on, set};
 use shared::shell::function::{self, FunctionError, time_left};
@@ -41,12 +41,12 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let destination = &Destination {
         bucket: set("BUCKET")?,
-        owner: set("REGISTRY_ACCOUNT")?,
+        owner: Some(set("REGISTRY_ACCOUNT")?),
         region: set("REGISTRY_REGION")?,
     };
     let sources = &Sources {
         task_definition_revisions: set("TASK_DEFINITION_REVISIONS")?.parse()?,
-        stacks: is_on("READ_STACKS"),
+        stacks: if is_on("READ_STACKS") { Stacks::Everywhere } else { Stacks::Unread },
         ..Sources::default()
     };
     // Nothing is read from a bucket: what the registry's has in it is not this account's to know.

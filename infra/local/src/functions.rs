@@ -13,9 +13,9 @@ use crate::tools::{self, SAM};
 use crate::{LocalError, Project, describe, run, say};
 
 /// The function that [`release`] builds: the largest one.
-const RELEASED: &str = "ImageBuildFunction";
+const RELEASED: &str = "RepositoryApiFunction";
 /// Its program.
-const RELEASED_PROGRAM: &str = "image-build";
+const RELEASED_PROGRAM: &str = "repository-api";
 /// Maximum size of a function's program as it is deployed, in bytes: a cold start reads all of it.
 pub const MAX_BYTES: u64 = 8_000_000;
 
@@ -239,6 +239,28 @@ pub fn release_all(project: &Project) -> Result<(), LocalError> {
     let problem =
         format!("{} is the largest, and RELEASED_PROGRAM in functions.rs is {RELEASED_PROGRAM}", largest.0);
     Err(LocalError::Unexpected { program: "cargo lambda build".to_owned(), problem })
+}
+
+/// Builds benchmarks as functions are built for AWS, and runs them, one after another.
+///
+/// # Errors
+///
+/// If a tool cannot be installed, the build fails, or a benchmark misses a goal.
+pub fn bench(project: &Project, names: &[String]) -> Result<(), LocalError> {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let built = build_for_aws(project, &names)?;
+    for name in names {
+        let mut command = Command::new(built.join(name).join("bootstrap"));
+        let program = describe(&command);
+        let status = outside_of_packages(&mut command)
+            .current_dir(project.root())
+            .status()
+            .map_err(LocalError::io(&program))?;
+        if !status.success() {
+            return Err(LocalError::Failed { program, status, output: "what it missed is above".to_owned() });
+        }
+    }
+    Ok(())
 }
 
 /// The size of a program in bytes, unless it is too large to be deployed.

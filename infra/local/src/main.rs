@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use local::codebuild::{Builder, Job};
 use local::emulator::Emulator;
 use local::stack::Stack;
-use local::story::Extent;
+use local::story::{Extent, Part};
 use local::tools;
 use local::{LocalError, Project, functions, lint, say, story};
 
@@ -21,7 +21,7 @@ struct Arguments {
     command: Command,
 }
 
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Start the local AWS and deploy the stack; deploy again what has changed.
     Up,
@@ -30,6 +30,9 @@ enum Command {
         /// Play everything that the stack can do, not only what fits into a few minutes.
         #[arg(long)]
         all: bool,
+        /// Play one part of it alone, and all of that.
+        #[arg(long, conflicts_with = "all")]
+        part: Option<Part>,
         /// Leave the local AWS running.
         #[arg(long)]
         keep: bool,
@@ -41,6 +44,12 @@ enum Command {
         /// Build all of them.
         #[arg(long)]
         all: bool,
+    },
+    /// Build benchmarks as the functions are built for AWS, and run them, one after another.
+    Bench {
+        /// Programs in tests/benches: counts, sweep or cold_start.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Run a build that the emulator passes on.
     #[command(hide = true)]
@@ -66,17 +75,20 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), LocalError> {
     let project = match command {
-        Command::Up | Command::Demo { all: false, .. } => Project::here().for_short_demo(),
+        Command::Up | Command::Demo { all: false, part: None, .. } => Project::here().for_short_demo(),
         _ => Project::here(),
     };
     match command {
         Command::Up => up(&project).map(drop),
-        Command::Demo { all, keep } => {
+        Command::Demo { all, part, keep } => {
             let started = Instant::now();
             let extent = if all { Extent::All } else { Extent::Short };
             let begun_before = Emulator::running(&project).is_some();
             let played = prepare(&project, started).and_then(|()| up(&project)).and_then(|stack| {
-                story::play(&project, &stack, extent, begun_before)?;
+                match part {
+                    Some(part) => story::play_part(&project, &stack, part, begun_before)?,
+                    None => story::play(&project, &stack, extent, begun_before)?,
+                }
                 if keep || !all { Ok(()) } else { story::delete(&stack) }
             });
             if !keep {
@@ -91,6 +103,7 @@ fn run(command: Command) -> Result<(), LocalError> {
         Command::Lint => lint::lint(&project),
         Command::Release { all: true } => functions::release_all(&project),
         Command::Release { all: false } => functions::release(&project),
+        Command::Bench { names } => functions::bench(&project, &names),
         Command::Build => build(&project),
         Command::Down { tools } => {
             Emulator::down(&project)?;

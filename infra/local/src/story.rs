@@ -5,6 +5,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::stack::{Answer, Stack};
@@ -29,6 +30,23 @@ pub enum Extent {
     Short,
     /// All of it.
     All,
+}
+
+/// A part of the story that needs none of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Repositories over HTTP and in templates.
+    Repositories,
+    /// Images that are built.
+    Builds,
+    /// The command line with the stack.
+    Terminal,
+    /// What was deleted, put back.
+    Restore,
+    /// Runs over a fleet of repositories, and other accounts.
+    Fleet,
+    /// Other accounts that may pull.
+    Reporters,
 }
 
 /// Shows a first result: a preview by the command line, which needs nothing but itself.
@@ -77,16 +95,7 @@ pub fn first(project: &Project) -> Result<(), LocalError> {
 ///
 /// At the first step that comes out wrong.
 pub fn play(project: &Project, stack: &Stack, extent: Extent, begun_before: bool) -> Result<(), LocalError> {
-    tools::debian(&["curl"])?;
-    if begun_before {
-        clear(stack)?;
-        builds::clear(project, stack)?;
-        fleet::clear(stack)?;
-        terminal::clear(stack)?;
-        restore::clear(stack)?;
-    } else {
-        builds::forget(project)?;
-    }
+    begin(project, stack, begun_before)?;
     if extent == Extent::All {
         over_http(project, stack)?;
         declared(project, stack)?;
@@ -98,6 +107,36 @@ pub fn play(project: &Project, stack: &Stack, extent: Extent, begun_before: bool
     }
     preview(project, stack)?;
     fleet::play(project, stack, extent)
+}
+
+/// Plays one part, for those who change it.
+///
+/// # Errors
+///
+/// At the first step that comes out wrong.
+pub fn play_part(project: &Project, stack: &Stack, part: Part, begun_before: bool) -> Result<(), LocalError> {
+    begin(project, stack, begun_before)?;
+    match part {
+        Part::Repositories => over_http(project, stack).and_then(|()| declared(project, stack)),
+        Part::Builds => builds::play(project, stack, Extent::All),
+        Part::Terminal => terminal::play(project, stack),
+        Part::Restore => restore::play(project, stack),
+        Part::Fleet => fleet::play(project, stack, Extent::All),
+        Part::Reporters => fleet::play_reporters(project, stack),
+    }
+}
+
+/// Removes what another story may have left.
+fn begin(project: &Project, stack: &Stack, begun_before: bool) -> Result<(), LocalError> {
+    tools::debian(&["curl"])?;
+    if !begun_before {
+        return builds::forget(project);
+    }
+    clear(stack)?;
+    builds::clear(project, stack)?;
+    fleet::clear(stack)?;
+    terminal::clear(stack)?;
+    restore::clear(stack)
 }
 
 /// Deletes the stack. The policies that it attached are suspended first, since nothing protects images in use any more.

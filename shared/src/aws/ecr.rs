@@ -519,6 +519,20 @@ impl EcrRead {
         }
     }
 
+    /// The digest of the image that has a tag, also if it is archived or its manifest cannot be read; `None` if no image has the tag.
+    /// Whoever is about to put a tag asks this: ECR moves it from the archived image, too.
+    ///
+    /// # Errors
+    ///
+    /// Any error of ECR.
+    pub async fn holder_of(&self, name: &Name, tag: &str) -> Result<Option<String>, AwsError> {
+        match self.images_by_digest(name, &[ImageId::Tag(tag.to_owned())]).await {
+            Ok(images) => Ok(images.into_iter().next().map(|image| image.digest.to_string())),
+            Err(error) if error.failure == Failure::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The status of the image of a digest; `None` when the repository does not have it, or there is none of that name.
     ///
     /// # Errors
@@ -534,7 +548,7 @@ impl EcrRead {
         }
     }
 
-    /// Up to [`BATCH`] images by their digests, as they are now.
+    /// Up to [`BATCH`] images by their digests or tags, as they are now.
     ///
     /// # Errors
     ///

@@ -65,13 +65,40 @@ impl ResourceTags {
         stack: &str,
     ) -> Result<BTreeMap<String, TaggedBy>, AwsError> {
         let of_template = created_on_push(stack);
+        let filter = json!({ "Key": PROTECT_KEY, "Values": [PROTECT_VALUE, &of_template] });
+        let tagged = self.repositories_with(account_id, &filter).await?;
+        let by = |tags: Vec<Tag>| {
+            let is_of_template = |tag: &Tag| tag.key == PROTECT_KEY && tag.value == of_template;
+            // In doubt the policy is the owner's, and never written.
+            if tags.iter().any(is_of_template) { TaggedBy::Template } else { TaggedBy::Owner }
+        };
+        Ok(tagged.into_iter().map(|(name, tags)| (name, by(tags))).collect())
+    }
+
+    /// The value of a resource tag of each repository of an account in this Region that has the tag.
+    ///
+    /// # Errors
+    ///
+    /// Like [`Self::protected_repositories`].
+    pub async fn values(&self, account_id: &str, key: &str) -> Result<BTreeMap<String, String>, AwsError> {
+        let tagged = self.repositories_with(account_id, &json!({ "Key": key })).await?;
+        let value = |tags: Vec<Tag>| tags.into_iter().find(|tag| tag.key == key).map(|tag| tag.value);
+        Ok(tagged.into_iter().filter_map(|(name, tags)| Some((name, value(tags)?))).collect())
+    }
+
+    /// The repositories of an account in this Region whose tags pass a filter, with their tags.
+    async fn repositories_with(
+        &self,
+        account_id: &str,
+        filter: &serde_json::Value,
+    ) -> Result<BTreeMap<String, Vec<Tag>>, AwsError> {
         let mut names = BTreeMap::new();
         // A page may be empty and yet be followed by others: the last one has no token, or an empty one.
         let mut pages = Pages::ending_empty(OPERATION);
         loop {
             let request = json!({
                 "ResourceTypeFilters": ["ecr:repository"],
-                "TagFilters": [{ "Key": PROTECT_KEY, "Values": [PROTECT_VALUE, &of_template] }],
+                "TagFilters": [filter],
                 "ResourcesPerPage": PAGE_SIZE,
                 "PaginationToken": pages.token().unwrap_or_default(),
             });
@@ -86,13 +113,7 @@ impl ResourceTags {
                 // The API returns resources of the caller's account and Region. Repositories of another registry are not
                 // protected by this stack.
                 if registry.account_id == account_id && registry.region == self.service.region {
-                    let is_of_template = |tag: &Tag| tag.key == PROTECT_KEY && tag.value == of_template;
-                    // In doubt the policy is the owner's, and never written.
-                    let by = match tags.iter().any(is_of_template) {
-                        true => TaggedBy::Template,
-                        false => TaggedBy::Owner,
-                    };
-                    names.insert(name.to_owned(), by);
+                    names.insert(name.to_owned(), tags);
                 }
             }
             if !pages.follow(page.pagination_token)? {

@@ -12,6 +12,7 @@
 //! | [`protection_record`] | the record of a repository whose policy ECR enforces |
 //! | [`enforcement_switch`] | whether a run may delete, and whether each of its invocations still may |
 //! | [`suspension`] | when attached policies are suspended although no run refreshes them |
+//! | [`storage`] | what images take and cost, each layer counted once |
 //! | [`suggest`] | a policies file, suggested from the images that are there |
 //! | [`survey`] | what a registry has as long as there is no policies file |
 //! | [`taken`] | the number of images that were deleted from the registry in a day |
@@ -40,6 +41,7 @@ pub mod protect_tag;
 pub mod protection_record;
 pub mod run;
 pub mod saved_plan;
+pub mod storage;
 pub mod suggest;
 pub mod survey;
 pub mod suspension;

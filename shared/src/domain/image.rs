@@ -11,6 +11,7 @@ use crate::domain::enforcement::in_use_protection::OWN_TAGS;
 use crate::domain::text::instant::Instant;
 
 pub mod deletion;
+pub mod layers;
 pub mod listing;
 pub mod name;
 pub mod reference;

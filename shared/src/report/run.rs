@@ -1,6 +1,7 @@
 //! The report of a run, as JSON: for the registry, for each policy, and for the repositories with something to report.
 
 mod builder;
+mod costs;
 mod message;
 mod metrics;
 mod notices;
@@ -19,6 +20,7 @@ use crate::domain::enforcement::outcome::{Amount, Attached, ImageResult, Outcome
 use crate::domain::enforcement::policy_set::{Apply, IgnoredSource};
 use crate::domain::enforcement::protection_record::{Mode, PROTECTION_HOURS};
 use crate::domain::enforcement::run::Run;
+use crate::domain::enforcement::storage::{Prices, StorageBytes};
 use crate::domain::enforcement::survey::Survey;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count};
@@ -26,6 +28,13 @@ use crate::domain::usage::UnreadableSource;
 use crate::domain::usage::source::SourceSummary;
 
 pub use builder::Builder;
+#[cfg(any(feature = "html", feature = "table"))]
+pub(super) use costs::cost_facts;
+#[cfg(feature = "table")]
+pub(super) use costs::cost_lines;
+pub use costs::{COST_TAGS, TagCost};
+#[cfg(feature = "html")]
+pub(super) use costs::{money, size, storage_sentence};
 pub use metrics::metrics;
 #[cfg(feature = "html")]
 pub(super) use notices::{dry_run_notice, other_notices, tags_notice};
@@ -38,9 +47,6 @@ pub const REPOSITORIES: usize = 2000;
 pub const IMAGES: usize = 10_000;
 /// Maximum number of names of repositories without a policy, and of objects in the bucket.
 pub const NAMES: usize = 1000;
-/// ECR's price of a gigabyte (2³⁰ bytes) a month, in US dollars; the same in the standard class and in the archive, below 150
-/// terabytes. (Amazon ECR pricing.)
-pub const USD_PER_GIGABYTE_MONTH: f64 = 0.10;
 
 /// The report of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,6 +81,22 @@ pub struct RunReport {
     pub protection_hours: u32,
     /// Over all repositories.
     pub totals: Totals,
+    /// The prices by which costs are counted.
+    #[serde(default)]
+    pub prices: Prices,
+    /// The key of the resource tag by which costs are added up; absent for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_tag: Option<String>,
+    /// What repositories cost by the value of that tag, the largest first, those without it last; at most [`COST_TAGS`] values. Empty
+    /// if no repository has the tag.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub costs_by_tag: Vec<TagCost>,
+    /// Why it is not known which repositories have that tag; none if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread_cost_tags: Option<String>,
+    /// The first reason for which layers could not be read, with the repository; none if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_problem: Option<String>,
     /// What the registry has, as long as there is no policies file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub survey: Option<Survey>,
@@ -209,6 +231,9 @@ pub struct LargeRepository {
     /// What its policy would expire, and is kept since it is in use.
     #[serde(rename = "heldByUse")]
     pub protected_by_use: Amount,
+    /// Its bytes, as far as its layers are known.
+    #[serde(default)]
+    pub storage: StorageBytes,
 }
 
 /// The registry and the stack of a run. Reports of earlier versions lack it.
@@ -355,7 +380,8 @@ pub enum RunStatus {
     Failed,
 }
 
-/// The sum of some repositories. Sizes are an upper bound: layers shared between images are counted once per image.
+/// The sum of some repositories. Sizes in amounts are upper bounds: layers shared between images are counted once per image. `storage`
+/// has layers counted once.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
@@ -412,10 +438,22 @@ pub struct Totals {
     pub needing_attention: u64,
     /// Repositories that differ from the policies file.
     pub drifted: u64,
-    /// Upper bound of the monthly cost of all images, in US dollars: images share layers.
+    /// The bytes, each layer counted once for each repository where its layers are known.
+    pub storage: StorageBytes,
+    /// The number of repositories some of whose bytes are upper bounds.
+    pub upper_bounds: u64,
+    /// The number of images whose layers are not known, and that count with their sizes, where layers were looked at.
+    pub unread_images: u64,
+    /// The monthly cost of all images, in US dollars.
     pub estimated_monthly_cost: f64,
-    /// Upper bound of the monthly saving, in US dollars, by what was deleted, or would be.
+    /// Whether the cost may be less, since layers may be counted more than once.
+    pub cost_is_upper_bound: bool,
+    /// The monthly saving, in US dollars, by what was deleted, or would be.
     pub estimated_monthly_saving: f64,
+    /// Whether the saving may be less.
+    pub saving_is_upper_bound: bool,
+    /// Upper bound of the monthly saving, in US dollars, by what policies archive: nothing up to 150 terabytes.
+    pub estimated_monthly_archive_saving: f64,
 }
 
 impl Totals {
@@ -460,9 +498,10 @@ impl Totals {
         self.native_policies_at_risk += u64::from(outcome.native_policy.is_some());
         self.needing_attention += u64::from(outcome.needs_attention());
         self.drifted += u64::from(!outcome.drift.is_empty());
-        self.estimated_monthly_cost = monthly_cost(self.images);
-        let gone = if self.deleted.is_zero() { self.expiring } else { self.deleted };
-        self.estimated_monthly_saving = monthly_cost(gone);
+        let storage = costs::storage_of(outcome);
+        self.storage.extend(storage);
+        self.upper_bounds += u64::from(storage.total().is_upper_bound);
+        self.unread_images += outcome.storage.as_ref().map_or(0, |storage| storage.unread_images);
     }
 
     /// The number of repositories with this status.
@@ -470,14 +509,6 @@ impl Totals {
     pub fn count(&self, status: Status) -> u64 {
         self.statuses.get(&status).copied().unwrap_or_default()
     }
-}
-
-/// Upper bound of the monthly cost of images, in US dollars.
-#[must_use]
-pub fn monthly_cost(amount: Amount) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "cents are shown")]
-    let gigabytes = amount.image_size_in_bytes as f64 / 1_073_741_824.0;
-    (gigabytes * USD_PER_GIGABYTE_MONTH * 100.0).round() / 100.0
 }
 
 impl Outcome {

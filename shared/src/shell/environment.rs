@@ -11,7 +11,13 @@ pub struct Unset(&'static str);
 ///
 /// When it is not.
 pub fn set(name: &'static str) -> Result<String, Unset> {
-    std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(Unset(name))
+    optional(name).ok_or(Unset(name))
+}
+
+/// A variable that may be empty or missing.
+#[must_use]
+pub fn optional(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Whether a switch is on: it is exactly `true`. Read it right before acting, since it may be changed at any time.
@@ -32,14 +38,11 @@ pub fn build_stack() -> Result<crate::workflows::start_build::Stack, Unset> {
     Ok(crate::workflows::start_build::Stack {
         name: set("STACK_NAME")?,
         bucket: set("BUCKET")?,
-        projects: Projects {
-            amd64: set("PROJECT_AMD64")?,
-            arm64: std::env::var("PROJECT_ARM64").ok().filter(|project| !project.is_empty()),
-        },
+        projects: Projects { amd64: set("PROJECT_AMD64")?, arm64: optional("PROJECT_ARM64") },
         published_function: set("PUBLISHED_FUNCTION")?,
         build_minutes: std::env::var("BUILD_TIMEOUT_IN_MINUTES")
             .ok()
             .and_then(|minutes| minutes.parse().ok()),
-        other_sources: std::env::var("OTHER_SOURCES").ok().filter(|pattern| !pattern.is_empty()),
+        other_sources: optional("OTHER_SOURCES"),
     })
 }

@@ -537,8 +537,8 @@ impl<'a> ByHand<'a> {
             });
         }
         let folder = journal::folder(at, &self.run_id);
-        let key = write_journal::write(&self.clients, &folder, name.as_str(), &lines).await?;
-        tracing::info!(repository = %name, key, images = lines.len(), "wrote down what is to be deleted");
+        let keys = write_journal::write(&self.clients, &folder, name.as_str(), &lines).await?;
+        tracing::info!(repository = %name, ?keys, images = lines.len(), "wrote down what is to be deleted");
         Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //! | [`inventory`] | finds the repositories and the policy of each |
 //! | [`read_usage`] | finds which images are in use |
 //! | [`report_usage`] | reports it to the registry of another account |
+//! | [`read_layers`] | reads the layers of images, for what they take and cost |
 //! | [`repository_snapshot`] | reads repositories, and plans |
 //! | [`process_batch`] | previews or enforces a batch of repositories |
 //! | [`protect`] | keeps ECR's own engine from images in use, and attaches or suspends policies |
@@ -49,6 +50,7 @@ pub mod process_batch;
 pub mod protect;
 pub mod put_back;
 pub mod read_journal;
+pub mod read_layers;
 pub mod read_usage;
 pub mod registry_limit;
 pub mod report_usage;

@@ -93,15 +93,17 @@ impl Registry {
         answer
     }
 
-    /// `GetResources` of the Resource Groups Tagging API, for repositories with one of the values of a tag.
+    /// `GetResources` of the Resource Groups Tagging API, for repositories with one of the values of a tag, or any value.
     pub(super) fn tagged_resources(&self, asked: &Value) -> Answered {
         assert_eq!(asked["ResourceTypeFilters"], json!(["ecr:repository"]));
         let filters = asked["TagFilters"].as_array().unwrap();
         let is_asked_for = |repository: &Repository| {
             filters.iter().all(|filter| {
                 let value = repository.tags.get(filter["Key"].as_str().unwrap());
-                let values = filter["Values"].as_array().unwrap();
-                value.is_some_and(|value| values.iter().any(|wanted| wanted == value))
+                let values = filter["Values"].as_array();
+                value.is_some_and(|value| {
+                    values.is_none_or(|values| values.iter().any(|wanted| wanted == value))
+                })
             })
         };
         let names: Vec<&String> = self.repositories.keys().collect();

@@ -82,6 +82,24 @@ impl Repository {
         self.add(manifest.to_string(), "application/vnd.oci.image.manifest.v1+json", tags)
     }
 
+    /// Adds an image of layers, each with its size; it is as large as they are together.
+    pub fn push_layers(&mut self, layers: &[(&str, u64)], tags: &[&str]) -> String {
+        let blobs: Vec<Value> = layers
+            .iter()
+            .map(|(content, size)| {
+                json!({ "digest": digest(content), "size": size, "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip" })
+            })
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": { "digest": digest(&tags.join(" ")), "size": 1, "mediaType": "application/vnd.oci.image.config.v1+json" },
+            "layers": blobs,
+        });
+        let digest = self.add(manifest.to_string(), "application/vnd.oci.image.manifest.v1+json", tags);
+        self.image_mut(&digest).size = 1 + layers.iter().map(|(_, size)| size).sum::<u64>();
+        digest
+    }
+
     /// Adds an index of images.
     pub fn push_index(&mut self, children: &[&str], tags: &[&str]) -> String {
         const INDEX: &str = "application/vnd.oci.image.index.v1+json";

@@ -14,6 +14,7 @@ use shared::domain::repository::Registry;
 use shared::domain::text::instant::Instant;
 use shared::workflows::enforcement::inventory::{self, InventoryError, Invocation, Progress};
 use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
+use shared::workflows::enforcement::read_layers::CostSettings;
 use shared::workflows::enforcement::suspend::{Stack, suspend};
 use shared::workflows::enforcement::{AwsClients, RunError, summarize};
 use tests::cloud::BUCKET;
@@ -109,7 +110,9 @@ impl Product {
         is_on: bool,
     ) -> Result<Taken, Failed> {
         let clients = self.hands.clients(FUNCTION);
-        let invocation = Invocation { request_id, account_id: ACCOUNT, stack: STACK, is_on };
+        // Layers are read in every run: what fails there must not change what a run does.
+        let costs = CostSettings { layer_reads: 20, tag: "team" };
+        let invocation = Invocation { request_id, account_id: ACCOUNT, stack: STACK, is_on, costs };
         let (run, progress) =
             inventory::take(&clients, &state.run, state.progress.clone(), invocation).await?;
         Ok(Taken { run, progress })

@@ -14,6 +14,7 @@ use crate::tools::{self, AWS};
 use crate::{LocalError, Project, run, say};
 
 pub(super) mod protection;
+mod reporters;
 
 /// The policies: a quarter of the fleet is ECR's to apply, the rest this stack's. `<limits>` and `<ignore>` change.
 const POLICIES_FILE: &str = r#"limits: <limits>
@@ -101,7 +102,13 @@ pub(super) fn play(project: &Project, stack: &Stack, extent: Extent) -> Result<(
     port.spared_by_ecr(&fleet)?;
     port.another_run()?;
     port.protected(&fleet)?;
-    port.invalid_policies_file()
+    port.invalid_policies_file()?;
+    port.reporters()
+}
+
+/// Plays the part about other accounts alone.
+pub(super) fn play_reporters(project: &Project, stack: &Stack) -> Result<(), LocalError> {
+    Port { project, stack, bucket: stack.output("SourceBucketName")?.to_owned() }.reporters()
 }
 
 /// Removes what a story that was broken off has left.
@@ -139,6 +146,7 @@ pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
         stack.aws(&["scheduler", "delete-schedule", "--name", NIGHTLY])?;
     }
     protection::clear(stack)?;
+    reporters::clear(stack)?;
     // The broken policies; what went today, what was previewed, and which lists there were.
     let bucket = stack.output("SourceBucketName")?;
     for folder in ["state", "usage"] {

@@ -134,7 +134,7 @@ impl Incident<'_> {
         for _ in 0..3 {
             let output = self.steward(&[
                 "enforce",
-                "--book",
+                "--policies",
                 &policies,
                 "--repository",
                 REPOSITORY,

@@ -52,6 +52,12 @@ pub struct Assignment {
     /// Whether this run checks the effect of the repository's own lifecycle policy: a seventh of the registry each day.
     #[serde(default, skip_serializing_if = "crate::domain::enforcement::run::is_false")]
     pub checks_native_policy: bool,
+    /// The calls by which manifests are read to know layers; absent if layers are not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_reads: Option<u32>,
+    /// The value of the resource tag by which costs are added up; absent if the repository has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost_tag: Option<String>,
 }
 
 /// Whether a repository's own lifecycle policy is checked on the day of `now`: each is checked once in seven days.
@@ -199,6 +205,8 @@ mod tests {
             protection: None,
             unassigned: None,
             checks_native_policy: false,
+            layer_reads: None,
+            cost_tag: None,
         }
     }
 

@@ -136,13 +136,13 @@ impl Candidates {
     /// Selects the images from the journal's lines of one repository, in any order.
     #[must_use]
     pub fn select(journal: &[Journaled], selection: &Selection) -> Self {
-        let newest = newest_of(journal.iter());
+        let lines = Lines::new(journal);
         let covered: Vec<&Journaled> = journal.iter().filter(|one| selection.covers(&one.line)).collect();
         let newest_covered = newest_of(covered.iter().copied());
         let mut candidates = Self::default();
         if selection.image_ids.is_empty() {
             for one in newest_covered.values() {
-                candidates.add(one, true, None);
+                candidates.add(lines.with_manifest(one), true, None);
             }
         }
         for id in &selection.image_ids {
@@ -156,19 +156,19 @@ impl Candidates {
                 }
             };
             match found {
-                Some((one, tag)) => candidates.add(one, true, tag),
+                Some((one, tag)) => candidates.add(lines.with_manifest(one), true, tag),
                 None => candidates.not_journaled.push(id.clone()),
             }
         }
-        candidates.close(&newest);
+        candidates.close(&lines);
         candidates
     }
 
-    fn add(&mut self, one: &Journaled, is_named: bool, tag: Option<&str>) {
+    fn add(&mut self, one: Journaled, is_named: bool, tag: Option<&str>) {
         let digest = one.line.image_digest.clone();
         let candidate = self.images.entry(digest).or_insert_with(|| Candidate {
-            journaled: one.clone(),
             tags: one.line.image_tags.iter().cloned().collect(),
+            journaled: one,
             is_named: false,
         });
         candidate.is_named |= is_named;
@@ -176,9 +176,10 @@ impl Candidates {
     }
 
     /// Adds the children and referrers of what was selected, and theirs.
-    fn close(&mut self, newest: &HashMap<&str, &Journaled>) {
+    fn close(&mut self, lines: &Lines<'_>) {
+        let newest: Vec<&Journaled> = lines.newest().collect();
         let mut about: HashMap<String, Vec<&Journaled>> = HashMap::new();
-        for one in newest.values() {
+        for one in newest {
             for subject in subjects_of(&one.line) {
                 about.entry(subject).or_default().push(one);
             }
@@ -187,12 +188,12 @@ impl Candidates {
         while let Some(digest) = open.pop() {
             let children = self.images.get(&digest).map(|one| children_of(&one.journaled.line));
             let children = children.unwrap_or_default().into_iter();
-            let children = children.filter_map(|child| newest.get(child.as_str()).copied());
+            let children = children.filter_map(|child| lines.newest_of(&child));
             let referrers = about.get(&digest).into_iter().flatten().copied();
             for one in children.chain(referrers) {
                 if !self.images.contains_key(&one.line.image_digest) {
                     open.push(one.line.image_digest.clone());
-                    self.add(one, false, None);
+                    self.add(lines.with_manifest(one), false, None);
                 }
             }
         }
@@ -223,11 +224,23 @@ impl Candidates {
             named_by.extend(image.tags.iter().map(|tag| (tag.to_string(), image.digest.to_string())));
         }
         let mut plan = RestorePlan::default();
-        plan.failures.extend(
-            self.not_journaled
-                .iter()
-                .map(|id| NotRestored { image_id: Deleted::from(id), reason: NotRestorable::NotInJournal }),
-        );
+        for id in &self.not_journaled {
+            let digest = match id {
+                ImageId::Digest(digest) => Some(digest),
+                ImageId::Tag(tag) => named_by.get(tag),
+            };
+            let image = digest.and_then(|digest| there.get(digest.as_str()));
+            let reason = match image.map(|image| image.status) {
+                None => NotRestorable::NotInJournal,
+                Some(ImageStatus::Archived) => NotRestorable::ArchivedByOthers,
+                // Nothing is lost of it.
+                Some(_) => {
+                    plan.unchanged.extend(image.map(|image| image.digest.to_string()));
+                    continue;
+                }
+            };
+            plan.failures.push(NotRestored { image_id: Deleted::from(id), reason });
+        }
         // Of several images that had a tag, the one that lost it last gets it.
         let mut by_time: Vec<&Candidate> = self.images.values().collect();
         by_time.sort_by_key(|one| std::cmp::Reverse(order_of(&one.journaled)));
@@ -303,6 +316,51 @@ impl Candidates {
     }
 }
 
+/// The lines of the journal by their images, the newest line of each first.
+struct Lines<'a>(HashMap<&'a str, Vec<&'a Journaled>>);
+
+impl<'a> Lines<'a> {
+    fn new(journal: &'a [Journaled]) -> Self {
+        let mut lines: HashMap<&str, Vec<&Journaled>> = HashMap::new();
+        for one in journal {
+            lines.entry(one.line.image_digest.as_str()).or_default().push(one);
+        }
+        for of_image in lines.values_mut() {
+            of_image.sort_by_key(|one| std::cmp::Reverse(order_of(one)));
+        }
+        Self(lines)
+    }
+
+    fn newest(&self) -> impl Iterator<Item = &'a Journaled> {
+        self.0.values().filter_map(|lines| lines.first().copied())
+    }
+
+    fn newest_of(&self, digest: &str) -> Option<&'a Journaled> {
+        self.0.get(digest)?.first().copied()
+    }
+
+    /// A line, with the manifest of another one about the same image if its own is missing or is not the image's: an image may have
+    /// been deleted and restored before.
+    fn with_manifest(&self, one: &Journaled) -> Journaled {
+        let mut whole = one.clone();
+        if has_manifest(&one.line) {
+            return whole;
+        }
+        let others = self.0.get(one.line.image_digest.as_str());
+        if let Some(other) = others.into_iter().flatten().find(|other| has_manifest(&other.line)) {
+            whole.key.clone_from(&other.key);
+            whole.line.image_manifest.clone_from(&other.line.image_manifest);
+            whole.line.image_manifest_media_type.clone_from(&other.line.image_manifest_media_type);
+        }
+        whole
+    }
+}
+
+/// Whether a line has the manifest of its image.
+fn has_manifest(line: &Line) -> bool {
+    line.image_manifest.as_ref().is_some_and(|manifest| is_digest_of(&line.image_digest, manifest))
+}
+
 /// The newest line of each image.
 fn newest_of<'a>(journal: impl Iterator<Item = &'a Journaled>) -> HashMap<&'a str, &'a Journaled> {
     let mut newest: HashMap<&str, &Journaled> = HashMap::new();
@@ -338,39 +396,61 @@ fn is_digest_of(digest: &str, manifest: &str) -> bool {
     digest.strip_prefix("sha256:") == Some(&*hex)
 }
 
-/// The images in the order in which ECR accepts them: children before their indexes, subjects before their referrers.
+/// The images in the order in which ECR accepts them: children before their indexes, subjects before their referrers. A tag says
+/// whatever somebody pushed, so that tags can name images in a circle; manifests cannot, since a digest depends on what it names.
+/// What is in such a circle is in the order of manifests alone.
 fn in_order(images: &BTreeMap<String, Candidate>) -> Vec<String> {
-    let before: Vec<(&String, Vec<String>)> = images
-        .iter()
-        .map(|(digest, one)| {
-            let line = &one.journaled.line;
-            (digest, children_of(line).into_iter().chain(subjects_of(line)).collect())
-        })
-        .collect();
-    let mut level: BTreeMap<&str, usize> = images.keys().map(|digest| (digest.as_str(), 0)).collect();
-    // A digest depends on those in its manifest, so that there are no cycles; the bound is for lines that are not true.
-    for _ in 0..images.len() {
-        let mut has_changed = false;
-        for (digest, others) in &before {
-            let below = others.iter().filter_map(|other| level.get(other.as_str())).max().copied();
-            let Some(below) = below.filter(|below| *below < images.len()) else { continue };
-            if let Some(own) = level.get_mut(digest.as_str())
-                && *own <= below
-            {
-                *own = below + 1;
-                has_changed = true;
-            }
-        }
-        if !has_changed {
-            break;
+    let by_all = |line: &Line| children_of(line).into_iter().chain(subjects_of(line)).collect();
+    let by_manifests = |line: &Line| {
+        let subject = line.image_manifest.as_deref().and_then(deletion::subject);
+        children_of(line).into_iter().chain(subject).collect()
+    };
+    let mut ordered = Vec::with_capacity(images.len());
+    order(images, by_all, &mut ordered);
+    if ordered.len() < images.len() {
+        order(images, by_manifests, &mut ordered);
+    }
+    let known: BTreeSet<&String> = ordered.iter().collect();
+    // Lines that cannot be true: their manifests are not those of their digests.
+    let others: Vec<String> = images.keys().filter(|digest| !known.contains(digest)).cloned().collect();
+    ordered.extend(others);
+    ordered
+}
+
+/// Adds the images that are not ordered yet, each after those that it comes after; without those that are in a circle, or after one.
+fn order(
+    images: &BTreeMap<String, Candidate>,
+    after: impl Fn(&Line) -> Vec<String>,
+    ordered: &mut Vec<String>,
+) {
+    let known: BTreeSet<String> = ordered.iter().cloned().collect();
+    let mut waiting: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut followers: HashMap<String, Vec<&str>> = HashMap::new();
+    for (digest, one) in images.iter().filter(|(digest, _)| !known.contains(*digest)) {
+        let mut before: BTreeSet<String> = after(&one.journaled.line).into_iter().collect();
+        before.retain(|other| images.contains_key(other) && !known.contains(other));
+        waiting.insert(digest, before.len());
+        for other in before {
+            followers.entry(other).or_default().push(digest);
         }
     }
-    let mut ordered: Vec<(usize, &String)> = images
-        .keys()
-        .map(|digest| (level.get(digest.as_str()).copied().unwrap_or_default(), digest))
-        .collect();
-    ordered.sort();
-    ordered.into_iter().map(|(_, digest)| digest.clone()).collect()
+    let mut ready: BTreeSet<&str> =
+        waiting.iter().filter(|(_, others)| **others == 0).map(|(digest, _)| *digest).collect();
+    while !ready.is_empty() {
+        let mut next = BTreeSet::new();
+        for digest in ready {
+            ordered.push(digest.to_owned());
+            for follower in followers.remove(digest).unwrap_or_default() {
+                if let Some(others) = waiting.get_mut(follower) {
+                    *others = others.saturating_sub(1);
+                    if *others == 0 {
+                        next.insert(follower);
+                    }
+                }
+            }
+        }
+        ready = next;
+    }
 }
 
 /// What is done to restore the images of a repository, and what cannot be.
@@ -561,6 +641,12 @@ pub enum NotRestorable {
          others do not write there: CloudTrail has PolicyExecutionEvent and BatchDeleteImage"
     )]
     NotInJournal,
+    /// No line of the journal is about an image that is in the archive.
+    #[error(
+        "it is in the archive, and the journal does not say that this stack put it there; `aws ecr update-image-storage-class \
+         --target-storage-class STANDARD` takes it out"
+    )]
+    ArchivedByOthers,
     /// The line has no manifest.
     #[error(
         "ECR did not give its manifest when it was deleted, so that the journal does not have it; build it again"
@@ -575,6 +661,11 @@ pub enum NotRestorable {
     /// A child of the image index could not be restored.
     #[error("its child {0} does not come back, and ECR takes no index without its children")]
     ChildNotRestored(String),
+    /// ECR lacks children of the image index, and only ECR knows which.
+    #[error(
+        "ECR does not have all of its children: {0}; ask again, which restores what was deleted meanwhile"
+    )]
+    UnnamedChildrenGone(String),
     /// What the referrer is about could not be restored.
     #[error("{0}, which it is about, does not come back")]
     SubjectNotRestored(String),
@@ -630,10 +721,12 @@ impl NotRestorable {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NotInJournal => "NotInJournal",
+            Self::NotInJournal | Self::ArchivedByOthers => "NotInJournal",
             Self::NoManifest => "ManifestNotInJournal",
             Self::OtherManifest => "ImageDigestDoesNotMatch",
-            Self::ChildNotInJournal(_) | Self::ChildNotRestored(_) => "ReferencedImagesNotFound",
+            Self::ChildNotInJournal(_) | Self::ChildNotRestored(_) | Self::UnnamedChildrenGone(_) => {
+                "ReferencedImagesNotFound"
+            }
             Self::SubjectNotRestored(_) => "SubjectNotRestored",
             Self::LayersGone(_) | Self::UnnamedLayersGone(_) => "LayersNotFound",
             Self::TagTaken { .. } | Self::TagImmutable(_) => "ImageTagAlreadyExists",
@@ -654,6 +747,7 @@ impl NotRestorable {
                 | Self::OtherManifest
                 | Self::ChildNotInJournal(_)
                 | Self::ChildNotRestored(_)
+                | Self::UnnamedChildrenGone(_)
                 | Self::LayersGone(_)
                 | Self::UnnamedLayersGone(_)
                 | Self::RepositoryGone
@@ -692,6 +786,12 @@ pub enum RestoreWarning {
     /// The effect of the policy is unknown.
     #[error("what the policy of the repository does with these images is not known: {0}")]
     PolicyUnknown(String),
+    /// A part of the journal cannot be read.
+    #[error(
+        "{0}; what it says is left out: an image of it does not come back, and a tag that such an image lost last may be put on the one \
+         that had it before"
+    )]
+    JournalUnreadable(String),
     /// It was not possible to ask for layers.
     #[error("whether ECR has the layers is not known before it is tried: {0}")]
     LayersUnknown(String),
@@ -891,6 +991,73 @@ mod tests {
         let failed = [digest_of(&arm64)].into();
         let blocked: Vec<bool> = plan.steps.iter().map(|step| step.blocked_by(&failed).is_some()).collect();
         assert_eq!(blocked, [false, false, true, false]);
+    }
+
+    #[test]
+    fn tags_that_name_images_in_a_circle_do_not_keep_an_index_from_its_children() {
+        let (amd64, arm64) = (image("amd64"), image("arm64"));
+        let both = index(&[&amd64, &arm64]);
+        // Whoever may push may give a child such a tag.
+        let about_index = format!("sha256-{}", &digest_of(&both)["sha256:".len()..]);
+        let mut journal = vec![
+            removed("r", 1, &both, &["v1"]),
+            removed("r", 1, &amd64, &[&about_index]),
+            removed("r", 1, &arm64, &[&about_index]),
+        ];
+        let place = |plan: &RestorePlan, manifest: &str| {
+            plan.steps.iter().position(|step| step.digest() == digest_of(manifest)).unwrap()
+        };
+        let plan = planned(&journal, &by_tag("v1"), &[]);
+        assert!(place(&plan, &both) > place(&plan, &amd64) && place(&plan, &both) > place(&plan, &arm64));
+        // A circle of many is ordered as quickly as anything else.
+        let circle: Vec<String> = (0..4000).map(|number| image(&number.to_string())).collect();
+        for (place, manifest) in circle.iter().enumerate() {
+            let next = digest_of(&circle[(place + 1) % circle.len()]).replace(':', "-");
+            journal.push(removed("r", 1, manifest, &[&next]));
+        }
+        let all = Selection { since: Some(at(0)), ..Selection::default() };
+        let started = std::time::Instant::now();
+        assert_eq!(planned(&journal, &all, &[]).steps.len(), journal.len());
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    }
+
+    #[test]
+    fn a_manifest_is_found_where_another_line_of_the_image_has_it() {
+        let one = image("one");
+        let without = Journaled {
+            line: Line { image_manifest: None, ..removed("r2", 2, &one, &["v2"]).line },
+            key: "journal/r2".to_owned(),
+        };
+        let damaged = Journaled {
+            line: Line { image_manifest: Some("{}".to_owned()), ..removed("r3", 3, &one, &["v3"]).line },
+            key: "journal/r3".to_owned(),
+        };
+        let journal = [removed("r1", 1, &one, &["v1"]), without, damaged];
+        for (tag, run_id) in [("v3", "r3"), ("v2", "r2")] {
+            let of_run = Selection { run_id: Some(run_id.to_owned()), ..by_tag(tag) };
+            let step = planned(&journal, &of_run, &[]).steps.remove(0);
+            assert_eq!(
+                (&step.unrestorable, step.journaled.line.image_manifest.as_ref()),
+                (&None, Some(&one))
+            );
+            assert_eq!((&*step.journaled.key, step.action.tags()), ("journal/r1", &[tag.to_owned()][..]));
+        }
+    }
+
+    #[test]
+    fn what_is_there_is_not_missing_because_the_journal_does_not_have_it() {
+        let (here, archived) = (image("here"), image("archived"));
+        let there =
+            [present(&here, &["v1"]), Image { status: ImageStatus::Archived, ..present(&archived, &["v2"]) }];
+        let ids =
+            [ImageId::Tag("v1".to_owned()), ImageId::Tag("v2".to_owned()), ImageId::Tag("v3".to_owned())];
+        let plan = planned(&[], &Selection { image_ids: ids.to_vec(), ..Selection::default() }, &there);
+        assert_eq!(plan.unchanged, [digest_of(&here)]);
+        let [first, second] = &plan.failures[..] else { panic!("{plan:?}") };
+        let reasons = [&first.reason, &second.reason];
+        assert_eq!(reasons, [&NotRestorable::ArchivedByOthers, &NotRestorable::NotInJournal]);
+        // To copy it from a replica would move its tag.
+        assert_eq!(reasons.map(NotRestorable::is_healed_by_replica), [false, true]);
     }
 
     #[test]

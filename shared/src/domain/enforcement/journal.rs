@@ -25,6 +25,10 @@ const POLICY: &str = "policy-";
 /// The file name of restored images begins so. No hash does.
 const RESTORE: &str = "restore-";
 
+/// Maximum number of bytes of the manifests in one object. A manifest is JSON, which at most doubles in a string of JSON, and an object
+/// of 32 MB is read.
+const MAX_MANIFEST_BYTES: usize = 12 * 1024 * 1024;
+
 /// An image that is about to be deleted or archived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -126,6 +130,23 @@ pub struct RestoreLine {
     pub removed_by_run_id: String,
     /// The object of the journal that has its manifest.
     pub restored_from: String,
+}
+
+/// Lines, in as many parts as there have to be objects of them that can be read again: a manifest may have up to 4 MB, and whoever may
+/// push decides about that.
+pub fn readable_parts(lines: &[Line]) -> impl Iterator<Item = &[Line]> {
+    let mut rest = lines;
+    std::iter::from_fn(move || {
+        let mut bytes: usize = 0;
+        let fitting = rest.iter().take_while(|line| {
+            bytes = bytes.saturating_add(line.image_manifest.as_ref().map_or(0, String::len));
+            bytes <= MAX_MANIFEST_BYTES
+        });
+        let number = fitting.count().max(1);
+        let (part, others) = rest.split_at_checked(number)?;
+        rest = others;
+        Some(part)
+    })
 }
 
 /// Lines as an object: its key, and its content. The same images, as they are, have the same key in the same run, so that writing
@@ -390,6 +411,22 @@ mod tests {
         let plan = |lines: &[Line]| plan_entry(FOLDER, "team/app", lines).unwrap().0;
         assert_eq!(plan(&[Line { at: again.at, ..line('a') }]), plan(&[line('a')]));
         assert_ne!(plan(&[line('b')]), plan(&[line('a')]));
+    }
+
+    #[test]
+    fn what_is_written_down_can_be_read_again_however_large_manifests_are() {
+        let large = |letter| Line { image_manifest: Some("\"".repeat(4 * 1024 * 1024)), ..line(letter) };
+        let lines: Vec<Line> = ('a'..='f').map(large).chain([line('0'), line('1')]).collect();
+        let parts: Vec<&[Line]> = readable_parts(&lines).collect();
+        assert_eq!(parts.concat(), lines);
+        for part in &parts {
+            assert!(entry(FOLDER, "team/app", part).unwrap().1.len() < 32 * 1024 * 1024);
+        }
+        assert_eq!(parts.len(), 2);
+        assert_eq!(readable_parts(&lines[..0]).count(), 0);
+        let larger =
+            [Line { image_manifest: Some("x".repeat(MAX_MANIFEST_BYTES + 1)), ..line('a') }, line('b')];
+        assert_eq!(readable_parts(&larger).map(<[Line]>::len).collect::<Vec<_>>(), [1, 1]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::domain::enforcement::journal::Line;
 use crate::domain::enforcement::plan::Blocker;
 use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::enforcement::protection_record::{Mode, protected_until};
+use crate::domain::enforcement::storage::Storage;
 use crate::domain::enforcement::survey::Survey;
 use crate::domain::image::Image;
 use crate::domain::preview::model::ActionTaken;
@@ -77,6 +78,12 @@ pub struct Outcome {
     /// What the repository has, as long as there is no policies file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub survey: Option<Survey>,
+    /// The bytes that the images take, each layer counted once; absent if the run did not look at layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// The value of the repository's resource tag by which costs are added up; absent if it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_tag: Option<String>,
     /// A sentence for each registry that protection tags are replicated to, with the consequences there.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replicated_tags: Vec<String>,
@@ -416,7 +423,12 @@ impl Outcome {
             });
         }
         match &put_back.problem {
-            None => self.put_back.extend(one),
+            None => {
+                self.put_back.extend(one);
+                if let Some(storage) = &mut self.storage {
+                    storage.put_back();
+                }
+            }
             Some(_) => {
                 self.failed.extend(one);
                 if self.status == Status::Done {
@@ -454,6 +466,9 @@ impl Outcome {
         let (again, results): (Vec<ImageOutcome>, Vec<ImageOutcome>) =
             before.results.into_iter().partition(|image| listed.contains(&image.image_digest.as_str()));
         before.results = results;
+        if let (false, Some(storage)) = (again.is_empty(), &mut before.storage) {
+            storage.put_back();
+        }
         for image in again {
             let one = Amount { image_total_count: 1, image_size_in_bytes: image.image_size_in_bytes };
             match image.outcome {
@@ -469,6 +484,15 @@ impl Outcome {
         self.deleted.extend(before.deleted);
         self.archived.extend(before.archived);
         self.put_back.extend(before.put_back);
+        self.storage = match (self.storage.take(), before.storage.take()) {
+            (Some(mut storage), Some(before)) => {
+                storage.follow(before);
+                Some(storage)
+            }
+            // Of one invocation alone it would be half of it.
+            _ => None,
+        };
+        self.cost_tag = self.cost_tag.take().or(before.cost_tag.take());
         if let (Some(attached), Some(before)) = (&mut self.attachment, before.attachment) {
             attached.tags_added += before.tags_added;
             if attached.lifecycle_policy == PolicyChange::Unchanged {

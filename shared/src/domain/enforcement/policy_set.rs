@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::domain::image::name::Name;
+use crate::domain::image::reference::ImageReference;
 use crate::domain::lifecycle::lint::why_no_tag;
 use crate::domain::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
@@ -22,6 +23,8 @@ use crate::domain::usage::reports::{is_account, is_region};
 /// The key of the file in the stack's bucket.
 pub const KEY: &str = "policies.yaml";
 
+/// The field that says in which repositories images of stacks are in use.
+const STACKS: &str = "stacks";
 const FILE_FIELDS: [&str; 4] = ["policies", "usage", "limits", "approve"];
 
 /// The policies of a registry and the repositories that they apply to. By default there are none.
@@ -39,8 +42,8 @@ pub struct PolicySet {
 pub struct Sources {
     /// Number of the last active revisions of each family of ECS task definitions that count as in use.
     pub task_definition_revisions: u64,
-    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use.
-    pub stacks: bool,
+    /// In which repositories it is in use what templates and parameters of stacks of AWS CloudFormation name.
+    pub stacks: Stacks,
     /// Lists in the stack's bucket that have to be there.
     pub lists: Vec<ListSource>,
     /// Usage sources that do not block deletions when they cannot be read.
@@ -48,6 +51,48 @@ pub struct Sources {
     /// The accounts that pull where a repository policy lets an organization or anybody pull, and the Regions in which accounts
     /// that may pull do.
     pub accounts: Vec<PullingAccount>,
+}
+
+/// The repositories in which images count as in use that stacks of AWS CloudFormation name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Stacks {
+    /// None: stacks are not read.
+    #[default]
+    Unread,
+    /// All repositories.
+    Everywhere,
+    /// Those that one of these matches, in which `*` stands for anything.
+    Of(Vec<String>),
+}
+
+impl Stacks {
+    /// Whether stacks are read.
+    #[must_use]
+    pub fn are_read(&self) -> bool {
+        *self != Self::Unread
+    }
+
+    /// The repositories of a gap, if stacks cannot be read: patterns; without any, all of them.
+    #[must_use]
+    pub fn repositories(&self) -> Vec<String> {
+        match self {
+            Self::Of(patterns) => patterns.clone(),
+            Self::Unread | Self::Everywhere => Vec::new(),
+        }
+    }
+
+    /// Whether a reference counts that a stack names. One with a digest does: every repository may have that image.
+    #[must_use]
+    pub fn count(&self, reference: &ImageReference) -> bool {
+        match self {
+            Self::Unread => false,
+            Self::Everywhere => true,
+            Self::Of(patterns) => {
+                let is_of = |pattern: &String| matches_wildcard(pattern, &reference.repository);
+                reference.digest.is_some() || patterns.iter().any(is_of)
+            }
+        }
+    }
 }
 
 /// An account that pulls, and has to report what it uses.
@@ -64,7 +109,7 @@ impl Default for Sources {
     fn default() -> Self {
         Self {
             task_definition_revisions: 5,
-            stacks: false,
+            stacks: Stacks::Unread,
             lists: Vec::new(),
             ignore: Vec::new(),
             accounts: Vec::new(),
@@ -641,12 +686,12 @@ fn check_patterns(reader: &mut Reader, patterns: &[String], pointer: &str) {
 fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
     let mut sources = Sources::default();
     let Some(node) = reader.field(fields, "usage").value() else { return sources };
-    let known = ["taskDefinitionRevisions", "stacks", "lists", "ignore", "accounts"];
+    let known = ["taskDefinitionRevisions", STACKS, "lists", "ignore", "accounts"];
     let Some(fields) = reader.fields(node, &fields.at("usage"), &known) else { return sources };
     if let Some(revisions) = reader.positive(&fields, "taskDefinitionRevisions").value() {
         sources.task_definition_revisions = revisions;
     }
-    sources.stacks = reader.boolean(&fields, "stacks").value().unwrap_or_default();
+    sources.stacks = stacks(reader, &fields);
     sources.ignore = ignored(reader, &fields);
     sources.accounts = accounts(reader, &fields);
     let lists = reader.list(&fields, "lists").value().unwrap_or_default();
@@ -707,6 +752,28 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
         sources.lists.push(ListSource { key, maximum_age_in_hours, repositories, cluster, account });
     }
     sources
+}
+
+/// The repositories for which stacks are read: all, some, or none.
+fn stacks(reader: &mut Reader, fields: &Fields<'_>) -> Stacks {
+    let pointer = fields.at(STACKS);
+    match reader.field(fields, STACKS).value() {
+        None | Some(Node::Bool(false)) => Stacks::Unread,
+        Some(Node::Bool(true)) => Stacks::Everywhere,
+        Some(Node::List(_)) => {
+            let patterns = reader.texts(fields, STACKS).value().unwrap_or_default();
+            if patterns.is_empty() {
+                let message = "`stacks` names no repository; write true for all of them, or leave it out";
+                reader.find(Code::EmptyList, pointer.clone(), message);
+            }
+            check_patterns(reader, &patterns, &pointer);
+            Stacks::Of(patterns)
+        }
+        Some(node) => {
+            reader.wrong_type(node, &pointer, "true, false, or a list of repositories with `*` for anything");
+            Stacks::Unread
+        }
+    }
 }
 
 fn resource_tags(reader: &mut Reader, fields: &Fields<'_>) -> ResourceTags {
@@ -940,6 +1007,30 @@ policies:
             let places: Vec<&str> = findings.iter().map(|finding| finding.pointer.as_str()).collect();
             assert_eq!(places, ["/approve"], "{approve}");
         }
+    }
+
+    #[test]
+    fn stacks_are_read_for_all_repositories_for_some_or_not_at_all() {
+        let read = |stacks: &str| {
+            let text = format!("policies: []\nusage: {{ stacks: {stacks} }}\n");
+            PolicySet::parse(&text)
+                .map(|policy_set| policy_set.usage().stacks.clone())
+                .map_err(|findings| findings.into_iter().map(|finding| finding.pointer).collect::<Vec<_>>())
+        };
+        assert_eq!(read("false"), Ok(Stacks::Unread));
+        assert_eq!(read("true"), Ok(Stacks::Everywhere));
+        let cdk = Stacks::Of(vec!["cdk-*".to_owned()]);
+        assert_eq!(read("['cdk-*']"), Ok(cdk.clone()));
+        for (stacks, place) in
+            [("[]", ""), ("yes please", ""), ("['CDK-*']", "/0"), ("[true]", "/0"), ("{ cdk: true }", "")]
+        {
+            assert_eq!(read(stacks), Err(vec![format!("/usage/stacks{place}")]), "{stacks}");
+        }
+        let counts = |stacks: &Stacks, reference: &str| stacks.count(&reference.parse().unwrap());
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert!(counts(&cdk, "cdk-assets:1") && !counts(&cdk, "web:1"));
+        assert!(counts(&cdk, &format!("web@{digest}")), "the image may be in cdk-assets, too");
+        assert!(counts(&Stacks::Everywhere, "web:1") && !counts(&Stacks::Unread, &format!("web@{digest}")));
     }
 
     #[test]

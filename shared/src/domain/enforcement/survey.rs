@@ -1,7 +1,7 @@
 //! What a registry has as long as no policies file says what to do with it: what a file could free, and what ECR's own lifecycle
 //! policies would take of what is in use. Nothing is decided by it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -25,12 +25,12 @@ pub struct Survey {
     pub repositories: u64,
     /// The number of them without a lifecycle policy: nothing ever expires there.
     pub without_lifecycle_policy: u64,
-    /// Images without a tag that no image index lists.
+    /// Images without a tag that no image index lists, and that are no referrers (signatures, SBOMs, attestations).
     pub untagged: Amount,
-    /// Images that were pushed more than [`PULL_DAYS`] days ago, and of which ECR has recorded no pull. A pull of an image index
-    /// counts for what it lists.
+    /// Images that were pushed more than 30 days ago, that are not known to be in use, and of which ECR has recorded no
+    /// pull. A pull of an image index counts for what it lists, a pull of an image for its referrers.
     pub never_pulled: Amount,
-    /// What the policies that `ecr-steward suggest` writes would expire, without what is in use.
+    /// About what the policies that `ecr-steward suggest` writes would expire, without what is in use.
     pub suggested: Amount,
     /// Tags by which something in use names an image without its digest: what runs next is whatever has the tag then.
     pub tags_in_use: u64,
@@ -64,25 +64,14 @@ impl Survey {
             suggested: suggested(repository, images, used, now),
             ..Self::default()
         };
-        let listed: HashSet<ImageIndex> = images.parents().iter().map(|&(child, _)| child).collect();
-        let pulled_indexes: HashSet<ImageIndex> = (0..)
-            .zip(images.images())
-            .filter(|(_, image)| image.last_pulled_at.is_some())
-            .map(|(place, _)| place)
-            .collect();
-        let pulled_by_index: HashSet<ImageIndex> = images
-            .parents()
-            .iter()
-            .filter(|(_, index)| pulled_indexes.contains(index))
-            .map(|&(child, _)| child)
-            .collect();
+        let pulled = pulled(images);
         let before = now.micros_days_before(PULL_DAYS);
         let is_old = |image: &Image| image.pushed_at.micros() <= before;
         for (place, image) in (0..).zip(images.images()) {
-            if image.tags.is_empty() && !listed.contains(&place) {
+            if image.tags.is_empty() && !images.is_part(place) {
                 survey.untagged.add(image);
             }
-            if image.last_pulled_at.is_none() && is_old(image) && !pulled_by_index.contains(&place) {
+            if is_old(image) && !pulled.contains(&place) && used.reason(place).is_none() {
                 survey.never_pulled.add(image);
             }
         }
@@ -90,8 +79,30 @@ impl Survey {
     }
 }
 
-/// What the policy that is suggested for a repository by itself would expire. With the tags of other repositories of the folder
-/// it may be more.
+/// The images of which ECR has recorded a pull, with what belongs to them: what an index of them lists, and their referrers.
+fn pulled(images: &RepositoryImages) -> HashSet<ImageIndex> {
+    let mut pulled: HashSet<ImageIndex> = (0..)
+        .zip(images.images())
+        .filter(|(_, image)| image.last_pulled_at.is_some())
+        .map(|(place, _)| place)
+        .collect();
+    let mut parts: HashMap<ImageIndex, Vec<ImageIndex>> = HashMap::new();
+    for &(part, whole) in images.parents().iter().chain(images.subjects()) {
+        parts.entry(whole).or_default().push(part);
+    }
+    let mut open: Vec<ImageIndex> = pulled.iter().copied().collect();
+    while let Some(whole) = open.pop() {
+        for &part in parts.get(&whole).into_iter().flatten() {
+            if pulled.insert(part) {
+                open.push(part);
+            }
+        }
+    }
+    pulled
+}
+
+/// What the policy that is suggested for a repository by itself would expire. The policy of its folder, which has the most frequent
+/// tags of all repositories of it, may take more or less.
 fn suggested(repository: &str, images: &RepositoryImages, used: &UsedImages, now: Instant) -> Amount {
     let families = BTreeMap::from([(repository.to_owned(), suggest::families(images))]);
     let mut amount = Amount::default();
@@ -104,4 +115,51 @@ fn suggested(repository: &str, images: &RepositoryImages, used: &UsedImages, now
         }
     }
     amount
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::image::listing::RepositoryName;
+    use crate::domain::image::{ImageStatus, ManifestKind, Relations};
+    use crate::domain::usage::Usage;
+
+    #[test]
+    fn what_runs_is_not_never_pulled_and_a_signature_is_not_untagged() {
+        let now = Instant::parse("2026-11-26T00:00:00Z").unwrap();
+        let image = |letter: char, tag: Option<&str>, is_pulled: bool| Image {
+            digest: format!("sha256:{}", letter.to_string().repeat(64)).as_str().into(),
+            tags: tag.into_iter().map(Into::into).collect(),
+            pushed_at: Instant::parse("2026-01-01T00:00:00Z").unwrap(),
+            last_pulled_at: is_pulled.then_some(now),
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: 1,
+            status: ImageStatus::Active,
+            kind: ManifestKind::Unknown,
+        };
+        let digest = |letter: char| format!("sha256:{}", letter.to_string().repeat(64));
+        let listed = vec![
+            image('a', Some("pulled"), true),
+            // An index within an index, and the image that it lists.
+            image('b', None, false),
+            image('c', None, false),
+            // A signature of that image.
+            image('d', None, false),
+            image('e', Some("runs"), false),
+            image('f', None, false),
+        ];
+        let mut relations = Relations::default();
+        relations.index(&digest('a'), [digest('b')]);
+        relations.index(&digest('b'), [digest('c')]);
+        relations.refer(&digest('d'), &digest('c'));
+        let images = RepositoryImages::new(listed, &relations);
+        let usage = Usage::parse_recorded(r#"["app:runs"]"#).unwrap();
+        let used = usage.of_repository(&RepositoryName::default(), &images);
+        let survey = Survey::of("app", &images, &used, 0, false, now);
+        assert_eq!(survey.untagged.image_total_count, 1, "{survey:?}");
+        assert_eq!(survey.never_pulled.image_total_count, 1, "{survey:?}");
+        let survey = Survey::of("app", &images, &UsedImages::default(), 0, false, now);
+        assert_eq!(survey.never_pulled.image_total_count, 2, "{survey:?}");
+    }
 }

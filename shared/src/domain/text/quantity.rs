@@ -21,6 +21,15 @@ pub fn bytes(bytes: u64) -> String {
     if value < 9.95 { format!("{value:.1} {name}") } else { format!("{value:.0} {name}") }
 }
 
+/// An amount of US dollars: `$1,204.50`.
+#[must_use]
+pub fn dollars(amount: f64) -> String {
+    let text = format!("{amount:.2}");
+    let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
+    let whole = whole.parse().map_or_else(|_| whole.to_owned(), grouped);
+    format!("${whole}.{cents}")
+}
+
 /// The age of something in one number: `5 h`, `31 d`.
 #[must_use]
 pub fn age(now: Instant, then: Instant) -> String {
@@ -72,6 +81,12 @@ mod tests {
         ] {
             assert_eq!(bytes(size), expected);
         }
+    }
+
+    #[test]
+    fn dollars_have_cents() {
+        assert_eq!(dollars(0.0), "$0.00");
+        assert_eq!(dollars(1204.5), "$1,204.50");
     }
 
     #[test]

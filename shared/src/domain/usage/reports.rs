@@ -11,7 +11,7 @@ use super::list_memory::{ListMemory, Present};
 use super::source::{SourceStatus, SourceSummary, UsageSource, When};
 use super::usage_list::{ListHead, Writer};
 use super::{SOURCES, UnknownImage, UnreadableSource, UsedImage, pull_access, replication, stacks};
-use crate::domain::enforcement::policy_set::{LISTS, ListSource, MAXIMUM_AGE_IN_HOURS, Sources};
+use crate::domain::enforcement::policy_set::{LISTS, ListSource, MAXIMUM_AGE_IN_HOURS, Sources, Stacks};
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::text::finding::quoted;
 use crate::domain::text::instant::Instant;
@@ -314,7 +314,7 @@ impl<'a> ReadList<'a> {
     }
 
     /// The gaps of the sources that it reports, or has to report.
-    fn source_gaps(&self, wants_stacks: bool) -> Vec<UnreadableSource> {
+    fn source_gaps(&self, wanted: &Stacks) -> Vec<UnreadableSource> {
         let Some(head) = &self.head else { return Vec::new() };
         let key = &self.list.key;
         let (account, region) = (&head.written_by.account, &head.written_by.region);
@@ -324,6 +324,11 @@ impl<'a> ReadList<'a> {
             };
             SOURCES.iter().find(of).map_or_else(|| name.to_owned(), |source| source.title.to_owned())
         };
+        // Where the list is not said to be about some repositories, those for which stacks are read are what a gap of stacks is about.
+        let about = |source: &str| match self.repositories() {
+            all if all.is_empty() && source == stacks::SOURCE.name => wanted.repositories(),
+            some => some,
+        };
         let unread = head.unread().into_iter().map(|gap| UnreadableSource {
             source: format!("{key}/{}", gap.source),
             problem: format!(
@@ -332,12 +337,12 @@ impl<'a> ReadList<'a> {
                 title(&gap.source),
                 gap.problem
             ),
-            repositories: if gap.repositories.is_empty() { self.repositories() } else { gap.repositories },
+            repositories: if gap.repositories.is_empty() { about(&gap.source) } else { gap.repositories },
         });
         let is_listed =
             |source: &&UsageSource| head.sources.iter().any(|report| report.source == source.name);
         let expected = SOURCES.iter().filter(|source| {
-            let is_wanted = is_reported(source) || wants_stacks && source.name == stacks::SOURCE.name;
+            let is_wanted = is_reported(source) || wanted.are_read() && source.name == stacks::SOURCE.name;
             self.key.is_of_region() && is_wanted
         });
         let missing = expected.filter(|source| !is_listed(source)).map(|source| UnreadableSource {
@@ -347,7 +352,7 @@ impl<'a> ReadList<'a> {
                 source.title,
                 if source.name == stacks::SOURCE.name { ", and set its parameter ReadStacks to true" } else { "" }
             ),
-            repositories: self.repositories(),
+            repositories: about(source.name),
         });
         unread.chain(missing).collect()
     }
@@ -503,7 +508,7 @@ pub fn read(expected: Expected<'_>, found: &[FoundList]) -> Reports {
             region: head.map(|head| head.written_by.region.clone()),
             cluster: read.cluster().map(str::to_owned),
         });
-        gaps.extend(read.source_gaps(sources.stacks));
+        gaps.extend(read.source_gaps(&sources.stacks));
     }
     reports.sources.truncate(MAX_REPORTED_SOURCES);
     for cluster in eks_clusters {
@@ -945,10 +950,19 @@ mod tests {
             problems[0].starts_with("usage/210987654321/eu-west-1.json/lambda: the list does not say"),
             "{problems:?}"
         );
-        let sources = Sources { stacks: true, ..Sources::default() };
-        let found = [list(OTHER, 1, &list_by("210987654321", "eu-west-1", unchanged))];
-        let gaps = read_with(&sources, &[], &found).gaps;
-        assert!(gaps[0].source.ends_with("/stacks") && gaps[0].problem.contains("ReadStacks"), "{gaps:?}");
+        for (stacks, repositories) in [
+            (Stacks::Everywhere, Vec::new()),
+            (Stacks::Of(vec!["cdk-*".to_owned()]), vec!["cdk-*".to_owned()]),
+        ] {
+            let sources = Sources { stacks, ..Sources::default() };
+            let found = [list(OTHER, 1, &list_by("210987654321", "eu-west-1", unchanged))];
+            let gaps = read_with(&sources, &[], &found).gaps;
+            assert!(
+                gaps[0].source.ends_with("/stacks") && gaps[0].problem.contains("ReadStacks"),
+                "{gaps:?}"
+            );
+            assert_eq!(gaps[0].repositories, repositories);
+        }
         // A list under a name of its own may be about anything, and says of what.
         assert_eq!(problems_of("usage/210987654321/nomad.json", &content), [""; 0]);
     }

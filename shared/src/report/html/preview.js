@@ -128,8 +128,8 @@ const drawPicture = () => {
     make('ul', { class: 'legend forecast' }, soon.map(({ days, expire, archive }) => make('li', {},
       button({ class: 'plain', 'data-key': `due ${days}`, 'aria-pressed': String(filter.choice.value === `due ${days}`) }, () => choose(`due ${days}`),
         make('span', { class: 'when' }, days === 365 ? 'Within a year' : `In ${days} days`),
-        expire.images > 0 && [swatch('expire'), make('strong', {}, figure(expire)), ' ', muted(`${isBytes() ? count(expire.images, 'image') : bytes(expire.bytes)} ${expire.images === 1 ? 'expires' : 'expire'}`)],
-        archive.images > 0 && [swatch('archive'), make('strong', {}, figure(archive)), ' ', muted(`${isBytes() ? count(archive.images, 'image') : bytes(archive.bytes)} to the archive`)])))),
+        expire.images > 0 && make('span', { class: 'amount' }, swatch('expire'), make('strong', {}, figure(expire)), ' ', muted(`${isBytes() ? count(expire.images, 'image') : bytes(expire.bytes)} ${expire.images === 1 ? 'expires' : 'expire'}`)),
+        archive.images > 0 && make('span', { class: 'amount' }, swatch('archive'), make('strong', {}, figure(archive)), ' ', muted(`${isBytes() ? count(archive.images, 'image') : bytes(archive.bytes)} to the archive`)))))),
   ];
   const toggle = make('div', { class: 'toggle', role: 'group', 'aria-label': 'Show sizes or numbers' },
     [['bytes', 'Bytes'], ['images', 'Images']].map(([value, label]) =>
@@ -315,7 +315,7 @@ const table = grid({
   label: 'Images',
   type: 'list',
   size: repositories.length > 1 ? 25 : 50,
-  empty: 'No image matches the filter.',
+  empty: rows.length > 0 ? 'No image matches the filter.' : 'There is no image.',
   columns: [
     { name: 'Digest', type: 'id', key: (row) => row.digest, cell: (row) => digestOf(row.digest) },
     ...(repositories.length > 1 ? [{ name: 'Repository', type: 'repository', key: (row) => natural(row.repository.name), cell: (row) => row.repository.name }] : []),

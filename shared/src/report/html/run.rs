@@ -18,11 +18,12 @@ use super::island::{self, Words};
 use super::{Page, RUN_SCRIPT, bar, text, to_text};
 use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{Amount, SHOWN, Status};
-use crate::domain::text::quantity::{bytes, count, grouped};
+use crate::domain::image::layers::LayerBytes;
+use crate::domain::text::quantity::{bytes, count, dollars, grouped};
 use crate::report::attention::KINDS;
 use crate::report::run::{
-    EarlierRun, LARGEST, NEXT, Part, RunReport, RunStatus, Totals, dry_run_notice, facts, other_notices,
-    tags_notice,
+    EarlierRun, LARGEST, NEXT, Part, RunReport, RunStatus, Totals, cost_facts, dry_run_notice, facts, money,
+    other_notices, size, tags_notice,
 };
 
 mod attention;
@@ -97,10 +98,15 @@ struct Island<'a, R: Serialize> {
 
 /// All tables but those of repositories and images.
 fn tables(report: &RunReport) -> Vec<Table> {
-    [policies(report), protection::table(report), largest(report), unmatched(report), sources::table(report)]
-        .into_iter()
-        .flatten()
-        .collect()
+    let tables = [
+        policies(report),
+        protection::table(report),
+        largest(report),
+        costs(report),
+        unmatched(report),
+        sources::table(report),
+    ];
+    tables.into_iter().flatten().collect()
 }
 
 const fn word(status: RunStatus) -> &'static str {
@@ -210,13 +216,7 @@ fn headline(report: &RunReport) -> Markup {
                     }
                 }
             }
-            @if !run.protect_only {
-                div { dt { "Cost a month" } dd { "at most " (text::dollars(totals.estimated_monthly_cost)) } }
-                div {
-                    dt { (if run.dry_run { "Would save" } else { "Saved" }) }
-                    dd { "at most " (text::dollars(totals.estimated_monthly_saving)) " a month" }
-                }
-            }
+            @for (label, fact) in cost_facts(report) { div { dt { (label) } dd { (fact) } } }
             @if totals.protected_repositories > 0 {
                 div {
                     dt { "Enforced by ECR" }
@@ -483,7 +483,7 @@ fn policies(report: &RunReport) -> Option<Table> {
             Cell::size(totals.images.image_size_in_bytes),
         ];
         row.extend(amounts.map(Cell::amount));
-        row.push(Cell::from(text::dollars(totals.estimated_monthly_saving).as_str()).sorted(cents));
+        row.push(Cell::from(money(totals.monthly_saving()).as_str()).sorted(cents));
         row
     });
     (!report.policies.is_empty() && !report.run.protect_only).then(|| Table {
@@ -497,11 +497,13 @@ fn policies(report: &RunReport) -> Option<Table> {
 
 /// The largest repositories: where there is something to win.
 fn largest(report: &RunReport) -> Option<Table> {
-    const COLUMNS: [Column; 5] = [
+    const COLUMNS: [Column; 7] = [
         Column("Repository", false),
         Column("Images", true),
         Column("Size", true),
+        Column("Stored", true),
         Column("Expired", true),
+        Column("Frees", true),
         Column("In use", true),
     ];
     let rows = report.largest.iter().map(|one| {
@@ -509,14 +511,57 @@ fn largest(report: &RunReport) -> Option<Table> {
             Cell::from(one.repository_name.as_str()),
             Cell::number(one.images.image_total_count),
             Cell::size(one.images.image_size_in_bytes),
+            layers(one.storage.total()),
             Cell::size(one.expiring.image_size_in_bytes),
+            layers(one.storage.expiring),
             Cell::size(one.protected_by_use.image_size_in_bytes),
         ]
     });
     (report.largest.len() > 1 && !report.run.protect_only).then(|| Table {
         title: "Largest repositories",
         number: report.largest.len() as u64,
-        note: format!("Those with the most bytes, at most {LARGEST}."),
+        note: format!(
+            "Those with the most bytes, at most {LARGEST}. Sizes are sums over images; what is stored, and what deletion frees, \
+             counts each layer once where layers are known."
+        ),
+        columns: &COLUMNS,
+        rows: rows.collect(),
+    })
+}
+
+/// Bytes of layers, as a cell that sorts by them.
+fn layers(bytes: LayerBytes) -> Cell {
+    Cell::from(size(bytes).as_str()).sorted(i64::try_from(bytes.bytes).unwrap_or(i64::MAX))
+}
+
+/// What repositories cost by their cost tag.
+fn costs(report: &RunReport) -> Option<Table> {
+    const COLUMNS: [Column; 5] = [
+        Column("Value", false),
+        Column("Repositories", true),
+        Column("Stored", true),
+        Column("Frees", true),
+        Column("Cost a month", true),
+    ];
+    let tag = report.cost_tag.as_ref()?;
+    let rows = report.costs_by_tag.iter().map(|row| {
+        #[expect(clippy::cast_possible_truncation, reason = "cents to sort by")]
+        let cents = (row.monthly_cost.usd * 100.0) as i64;
+        vec![
+            Cell::from(row.name()),
+            Cell::number(row.repositories),
+            layers(row.storage.total()),
+            layers(row.storage.expiring),
+            Cell::from(money(row.monthly_cost).as_str()).sorted(cents),
+        ]
+    });
+    let problem =
+        report.unread_cost_tags.as_ref().map(|problem| format!(" Their tags could not be read: {problem}."));
+    let is_shown = !report.costs_by_tag.is_empty() || problem.is_some();
+    (is_shown && !report.run.protect_only).then(|| Table {
+        title: "Costs by tag",
+        number: report.costs_by_tag.len() as u64,
+        note: format!("By the value of the resource tag {tag}.{}", problem.unwrap_or_default()),
         columns: &COLUMNS,
         rows: rows.collect(),
     })
@@ -548,7 +593,9 @@ fn footer(report: &RunReport) -> Markup {
             h2 { "Reading this" }
             p {
                 "Images share layers, and a shared layer is counted in each of them: sizes are sums that overstate what is \
-                 stored and what is freed, and so do the costs."
+                 stored and what is freed. Where it says stored, frees or freed each layer of a repository is counted once, as ECR \
+                 bills it; \"at most\" says that not all layers are known. Costs are " (dollars(report.prices.standard))
+                " for a gigabyte a month, and " (dollars(report.prices.archive)) " in the archive beyond 150 TB."
             }
             @if report.has_policies_file {
             p {

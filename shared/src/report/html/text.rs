@@ -99,14 +99,6 @@ pub(super) fn duration(from: Instant, to: Instant) -> String {
     }
 }
 
-/// An amount of US dollars: `$1,204.50`.
-pub(super) fn dollars(amount: f64) -> String {
-    let text = format!("{amount:.2}");
-    let (whole, cents) = text.split_once('.').unwrap_or((&text, "00"));
-    let whole = whole.parse().map_or_else(|_| whole.to_owned(), grouped);
-    format!("${whole}.{cents}")
-}
-
 /// A digest in its short form. All of it is there and gets selected, copied and found; the stylesheet hides the rest.
 pub(super) fn digest(digest: &str) -> Markup {
     let short = short_digest(digest);
@@ -210,11 +202,5 @@ mod tests {
         ] {
             assert_eq!(duration(from, Instant::parse(to).unwrap()), expected);
         }
-    }
-
-    #[test]
-    fn dollars_have_cents() {
-        assert_eq!(dollars(0.0), "$0.00");
-        assert_eq!(dollars(1204.5), "$1,204.50");
     }
 }

@@ -1,5 +1,6 @@
 //! Builds the report of a run from the outcomes of its repositories.
 
+use super::costs::{ByTag, storage_of};
 use super::parts::AllParts;
 use super::*;
 
@@ -18,6 +19,8 @@ pub struct Builder {
     unread_pullers: Vec<UnreadableSource>,
     /// What amounts consist of.
     parts: AllParts,
+    /// What repositories cost by their tag.
+    by_tag: ByTag,
 }
 
 impl Builder {
@@ -35,6 +38,11 @@ impl Builder {
             notices: Vec::new(),
             protection_hours: PROTECTION_HOURS,
             totals: Totals::default(),
+            prices: Prices::default(),
+            cost_tag: None,
+            costs_by_tag: Vec::new(),
+            unread_cost_tags: None,
+            storage_problem: None,
             survey: None,
             policies: BTreeMap::new(),
             gaps: Vec::new(),
@@ -55,7 +63,13 @@ impl Builder {
             blocked_by: Vec::new(),
             earlier_runs: Vec::new(),
         };
-        Self { report, images: 0, unread_pullers: Vec::new(), parts: AllParts::default() }
+        Self {
+            report,
+            images: 0,
+            unread_pullers: Vec::new(),
+            parts: AllParts::default(),
+            by_tag: ByTag::default(),
+        }
     }
 
     /// One more repository.
@@ -66,6 +80,11 @@ impl Builder {
         let report = &mut self.report;
         report.totals.add(&outcome);
         self.parts.take(&outcome);
+        self.by_tag.take(&outcome);
+        let problem = outcome.storage.as_ref().and_then(|storage| storage.problem.as_ref());
+        if let (Some(problem), None) = (problem, &report.storage_problem) {
+            report.storage_problem = Some(format!("{}: {problem}", outcome.repository_name));
+        }
         if let Some(survey) = outcome.survey.take() {
             report.survey.get_or_insert_default().extend(&survey);
         }
@@ -85,6 +104,7 @@ impl Builder {
                     images: outcome.images,
                     expiring: outcome.expiring,
                     protected_by_use: outcome.protected_by_use,
+                    storage: storage_of(&outcome),
                 },
             );
             report.largest.truncate(LARGEST);
@@ -158,6 +178,8 @@ impl Builder {
             size(one).cmp(&size(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
         });
         report.set_protection_hours(report.protection_hours);
+        report.costs_by_tag = self.by_tag.rows();
+        report.set_costs(report.prices, "");
         report.protection.sort_by(|one, two| {
             let rank = |one: &ProtectedRepository| (!one.needs_attention, !one.attached.is_suspended());
             rank(one).cmp(&rank(two)).then_with(|| one.repository_name.cmp(&two.repository_name))

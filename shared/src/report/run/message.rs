@@ -1,5 +1,6 @@
 //! The mail about a run: when it is sent, its subject and its text.
 
+use super::costs::{cost_facts, cost_lines};
 use super::*;
 use crate::report::attention::USAGE_UNKNOWN;
 use crate::report::code_pages;
@@ -91,6 +92,9 @@ impl RunReport {
                 row("Archived", amount(totals.archived));
             }
             row("Expired by the policies", amount(totals.expiring));
+            for (label, fact) in cost_facts(self) {
+                row(label, fact);
+            }
         }
         if totals.protected_repositories > 0 {
             let suspended = totals.suspended_policies;
@@ -121,6 +125,11 @@ impl RunReport {
         }
         if totals.native_policies_at_risk > 0 {
             row("Own policies at risk", repositories(totals.native_policies_at_risk));
+        }
+        let costs = cost_lines(self);
+        if !costs.is_empty() && !self.run.protect_only {
+            lines.push(String::new());
+            lines.extend(costs);
         }
         lines.extend(self.problems());
         lines.push(String::new());

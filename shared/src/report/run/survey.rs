@@ -13,14 +13,20 @@ pub(in crate::report) fn facts(report: &RunReport) -> Vec<(&'static str, String)
         let size = bytes(amount.image_size_in_bytes);
         let whole = all.image_size_in_bytes.max(1);
         let percent = u128::from(amount.image_size_in_bytes) * 100 / u128::from(whole);
-        format!("{images}, {size}: {percent}% of all bytes")
+        format!("{images}, {size} at most: {percent}% of all bytes")
     };
     let of = |number: u64| format!("{} of {}", grouped(number), repositories(survey.repositories));
     vec![
         ("No lifecycle policy", of(survey.without_lifecycle_policy)),
         ("Untagged", part(survey.untagged)),
-        ("Never pulled", format!("{} (pushed more than {PULL_DAYS} days ago)", part(survey.never_pulled))),
-        ("What suggest would free", format!("at least {}", part(survey.suggested))),
+        (
+            "Never pulled",
+            format!(
+                "{} (pushed more than {PULL_DAYS} days ago, and not known to be in use)",
+                part(survey.never_pulled)
+            ),
+        ),
+        ("What suggest would free", format!("about {}, without what is in use", part(survey.suggested))),
         ("In use by tag alone", count(survey.tags_in_use, "tag")),
     ]
 }

@@ -2,6 +2,8 @@ use super::notices::REGISTRY_LIMIT;
 use super::*;
 use crate::domain::enforcement::outcome::ReportedBlocker;
 use crate::domain::enforcement::protection_record::Mode;
+use crate::domain::enforcement::storage::Storage;
+use crate::domain::image::layers::LayerBytes;
 
 fn amount(count: u64) -> Amount {
     Amount { image_total_count: count, image_size_in_bytes: count * 1_000_000_000 }
@@ -358,10 +360,69 @@ fn a_run_that_only_protects_is_no_run_over_the_registry_and_is_reported_when_som
 }
 
 #[test]
-fn a_gigabyte_month_costs_ten_cents() {
+fn figures_without_a_look_at_layers_are_called_upper_bounds() {
     let gigabytes = |number: u64| Amount { image_total_count: 1, image_size_in_bytes: number << 30 };
-    assert!((monthly_cost(gigabytes(250)) - 25.0).abs() < 1e-9);
-    assert!(monthly_cost(Amount::default()).abs() < 1e-9);
+    let mut builder = Builder::new(Run { dry_run: true, ..run() }, run().started_at);
+    builder.take(Outcome {
+        images: gigabytes(250),
+        expiring: gigabytes(50),
+        ..outcome("app/web", Status::Previewed)
+    });
+    let report = builder.finish();
+    let facts = cost_facts(&report);
+    assert_eq!(facts[0], ("Storage", "at most 268 GB, at most $25.00 a month".to_owned()));
+    assert_eq!(facts[1], ("Would free", "at most 54 GB, saves at most $5.00 a month".to_owned()));
+    assert!(facts[2].1.starts_with("in 1 repository layers were not looked at"), "{facts:?}");
+    assert!(report.totals.cost_is_upper_bound && report.totals.saving_is_upper_bound);
+    assert!(report.message("s3://b/r").contains("at most $25.00 a month"));
+}
+
+fn stored(name: &str, unique: u64, freed: u64, tag: Option<&str>) -> Outcome {
+    let exactly = |gigabytes: u64| LayerBytes { bytes: gigabytes << 30, is_upper_bound: false };
+    let bytes = StorageBytes {
+        standard: exactly(unique),
+        expiring: exactly(freed),
+        freed: exactly(freed),
+        ..StorageBytes::default()
+    };
+    let storage = Some(Storage { bytes, ..Storage::default() });
+    Outcome { storage, cost_tag: tag.map(str::to_owned), deleted: amount(1), ..outcome(name, Status::Done) }
+}
+
+#[test]
+fn costs_by_tag_add_up_to_the_total() {
+    let mut builder = Builder::new(run(), run().started_at);
+    builder.take(stored("app/web", 30, 10, Some("payments")));
+    builder.take(stored("app/api", 20, 0, Some("payments")));
+    builder.take(stored("app/etl", 40, 0, Some("data")));
+    builder.take(stored("app/old", 10, 5, None));
+    let mut report = builder.finish();
+    report.set_costs(Prices { standard: 0.2, archive: 0.1 }, "team");
+    let rows: Vec<(&str, u64, f64)> =
+        report.costs_by_tag.iter().map(|row| (row.name(), row.repositories, row.monthly_cost.usd)).collect();
+    assert_eq!(rows, [("payments", 2, 10.0), ("data", 1, 8.0), ("without the tag", 1, 2.0)]);
+    assert!((report.totals.estimated_monthly_cost - 20.0).abs() < 1e-9);
+    assert!((report.totals.estimated_monthly_saving - 3.0).abs() < 1e-9);
+    assert!(!report.totals.cost_is_upper_bound, "all layers are known");
+    let mail = report.message("s3://b/r");
+    assert!(mail.contains("107 GB, $20.00 a month") && mail.contains("16 GB, saves $3.00 a month"), "{mail}");
+    assert!(mail.contains("team payments: 54 GB, $10.00 a month, in 2 repositories"), "{mail}");
+    assert!(!mail.contains("at most"), "{mail}");
+}
+
+#[test]
+fn a_cost_tag_that_cannot_be_read_is_in_the_mail() {
+    let mut builder = Builder::new(run(), run().started_at);
+    builder.take(stored("app/web", 30, 10, None));
+    builder.report_mut().unread_cost_tags = Some("GetResources: denied".to_owned());
+    let mut report = builder.finish();
+    report.set_costs(Prices::default(), "team");
+    assert_eq!(report.status, RunStatus::Succeeded, "nothing rests on it");
+    let mail = report.message("s3://b/r");
+    assert!(
+        mail.contains("What repositories cost by their tag team is not known: GetResources: denied"),
+        "{mail}"
+    );
 }
 
 #[test]

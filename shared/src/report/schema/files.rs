@@ -392,14 +392,22 @@ pub(super) struct UsageSources {
     /// Number of the last active revisions of each family of task definitions that count as in use; 5 by default.
     #[schemars(range(min = 1))]
     task_definition_revisions: Option<u64>,
-    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use; no by default.
-    stacks: Option<bool>,
+    /// Whether what templates and parameters of stacks of AWS CloudFormation name is in use, or in which repositories; no by default.
+    stacks: Option<Stacks>,
     /// Lists in the stack's bucket that have to be there.
     lists: Option<Vec<ListSource>>,
     /// Sources that do not matter, each with a reason.
     ignore: Option<Vec<Ignored>>,
     /// The accounts that pull where an organization or anybody may, and the Regions in which accounts that may pull do.
     accounts: Option<Accounts>,
+}
+
+/// The repositories in which images of stacks are in use: all or none, or those that patterns match.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Stacks {
+    Everywhere(bool),
+    Of(RepositoryPatterns),
 }
 
 /// Accounts that pull, and have to report what they use.

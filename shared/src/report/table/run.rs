@@ -9,7 +9,7 @@ use crate::domain::enforcement::outcome::{Amount, Outcome, PolicyChange, Status}
 use crate::domain::text::instant::Instant;
 use crate::domain::text::printable::on_one_line;
 use crate::domain::text::quantity::{bytes, count, grouped};
-use crate::report::run::{NEXT, RunReport, facts, whose};
+use crate::report::run::{NEXT, RunReport, cost_facts, cost_lines, facts, whose};
 
 /// Which repositories of a run have a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -121,6 +121,10 @@ pub fn render(report: &RunReport, view: View, style: Style) -> String {
     }
     if report.run.protect_only {
         return out;
+    }
+    let costs = cost_facts(report).into_iter().map(|(label, fact)| format!("{label}: {fact}."));
+    for line in costs.chain(cost_lines(report)) {
+        wrap(&mut out, &line, width, style);
     }
     wrap(&mut out, &summary(report), width, style);
     if report.run.dry_run {

@@ -535,14 +535,16 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             let problem = NotDone::ChildrenUnknown.to_string();
             return Err(RunError::Aws(AwsError::unexpected_response("PutObject", &problem)));
         }
-        let key = write_journal::write(
+        let keys = write_journal::write(
             &processor.clients,
             &journal::prefix(processor.run),
             snapshot.name.as_str(),
             &lines,
         )
         .await?;
-        self.outcome.add_journal_key(key);
+        for key in keys {
+            self.outcome.add_journal_key(key);
+        }
         processor.has_changed.set(true);
         // From here on it may be gone.
         let removed = lines.into_iter().map(|line| Removed { repository: snapshot.name.clone(), line });
@@ -767,6 +769,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         if let Some(approval) = self.processor.approval {
             approval.went(self.planned.snapshot.name.as_str(), &image.digest);
         }
+        self.processor.note_done(place, result);
         match result {
             ImageResult::Archived => self.outcome.archived.add(image),
             _ => self.outcome.deleted.add(image),

@@ -25,6 +25,7 @@ use crate::domain::usage::UnreadableSource;
 use crate::domain::usage::list_memory;
 use crate::domain::usage::usage_snapshot::{ReadOnce, UsageSnapshot};
 use crate::workflows::enforcement::object_problem::ObjectProblem;
+use crate::workflows::enforcement::read_layers::{CostSettings, CostShares};
 use crate::workflows::enforcement::read_usage;
 use crate::workflows::protection_records::ProtectionRecords;
 
@@ -57,6 +58,12 @@ pub struct Progress {
     /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unread_tags: Option<String>,
+    /// Why the resource tag by which costs are added up is not known; none if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_cost_tags: Option<String>,
+    /// The calls to read layers that are left for repositories that no run knows; none where layers are not looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spare_layer_reads: Option<u32>,
     /// The invocations that took the inventory, one after the other. Objects of others, which were killed, do not count.
     pub attempts: Vec<String>,
     /// The token for the next invocation.
@@ -75,6 +82,8 @@ pub struct Invocation<'a> {
     pub stack: &'a str,
     /// Whether the stack's parameter `Enforce` is `true` now.
     pub is_on: bool,
+    /// What is read for costs.
+    pub costs: CostSettings<'a>,
 }
 
 /// Why there is no inventory.
@@ -154,6 +163,9 @@ pub async fn take(
     let sizes = clients.call(clients.s3.get(clients.bucket, SIZES_KEY)).await?;
     // Without them batches are of uneven size, no more.
     let sizes: Sizes = sizes.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
+    let spare = progress.spare_layer_reads;
+    let mut shares = CostShares::read(clients, &run, invocation.account_id, invocation.costs, spare).await;
+    progress.unread_cost_tags.clone_from(&shares.problem);
     let mut batcher = Batcher::new(&run, &sizes, progress.batches);
     let mut page_number = progress.repositories;
     let mut pages = Pages::new("DescribeRepositories").after(progress.next_token.take());
@@ -173,6 +185,7 @@ pub async fn take(
         for (repository, entry) in page.repositories.iter().zip(assigned) {
             let outcome = match entry {
                 Ok(entry) if worklist.takes(&repository.name, entry) => {
+                    let (layer_reads, cost_tag) = shares.of(&repository.name);
                     let assignment = Assignment {
                         repository_name: repository.name.clone(),
                         repository_arn: repository.arn.clone(),
@@ -180,6 +193,8 @@ pub async fn take(
                         protection: worklist.protection(&repository.name),
                         unassigned: None,
                         checks_native_policy: worklist.checks_native_policy(&repository.name, entry),
+                        layer_reads,
+                        cost_tag,
                     };
                     let apply = entry.map_or(Apply::Preview, |entry| entry.apply);
                     full.extend(batcher.push(invocation.account_id, assignment, apply));
@@ -211,6 +226,8 @@ pub async fn take(
                             protection,
                             unassigned: Some(problem),
                             checks_native_policy: false,
+                            layer_reads: None,
+                            cost_tag: None,
                         };
                         full.extend(batcher.push(invocation.account_id, assignment, Apply::Preview));
                         continue;
@@ -244,6 +261,7 @@ pub async fn take(
         }
     }
     progress.batches = batcher.filled();
+    progress.spare_layer_reads = shares.spare();
     progress.next_token = pages.token().map(str::to_owned);
     progress.attempts.push(run.attempt.clone());
     let list_key = run.batch_list_key();

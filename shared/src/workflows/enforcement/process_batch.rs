@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,13 +23,16 @@ use crate::domain::enforcement::in_use_protection::{
     TakesNothing, is_protected, takes_nothing, without_protection,
 };
 use crate::domain::enforcement::journal;
-use crate::domain::enforcement::outcome::{Outcome, PutBack, ReportedBlocker, Status};
+use crate::domain::enforcement::outcome::{ImageResult, Outcome, PutBack, ReportedBlocker, Status};
 use crate::domain::enforcement::plan::{Blocker, Reassignment, taken_in_use};
 use crate::domain::enforcement::policy_set::{self, Apply, Entry, Keep, Limits, PolicySet, ResourceTags};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
 use crate::domain::enforcement::run::{LAST, Run, Task};
+use crate::domain::enforcement::storage::Measured;
 use crate::domain::enforcement::survey::Survey;
 use crate::domain::enforcement::suspension::Cause;
+use crate::domain::image::ImageIndex;
+use crate::domain::image::layers::Layers;
 use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::repository::Name;
 use crate::domain::repository::protection::of_created_on_push;
@@ -41,6 +44,7 @@ use crate::workflows::enforcement::approval::Approval;
 use crate::workflows::enforcement::delete::drift;
 use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::put_back::{self, Removed, in_use_again};
+use crate::workflows::enforcement::read_layers;
 use crate::workflows::enforcement::read_usage;
 use crate::workflows::enforcement::repository_snapshot::{
     Native, RepositoryPlan, RepositorySnapshot, Withdrawal, WithdrawalReason,
@@ -81,6 +85,10 @@ pub struct BatchProcessor<'a, W> {
     /// The number of them whose use was read again afterwards.
     looked_at: Cell<usize>,
     put_back: RefCell<Vec<PutBack>>,
+    /// What was done to images of the repository that is worked on, by their place in its plan.
+    done: RefCell<HashMap<ImageIndex, ImageResult>>,
+    /// Whether layers could not be read somewhere: it is not tried again, so that no time is lost.
+    has_layer_problem: Cell<bool>,
     /// A plan that is saved, or one that was and is executed; none in a run of the stack.
     pub(crate) approval: Option<&'a Approval<'a>>,
 }
@@ -398,7 +406,7 @@ async fn write(
 impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     /// A processor that uses the initial use until it is about to change something.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         clients: RunContext<'a>,
         access: Access<W>,
         run: &'a Run,
@@ -421,6 +429,8 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             removed: RefCell::new(Vec::new()),
             looked_at: Cell::new(0),
             put_back: RefCell::new(Vec::new()),
+            done: RefCell::new(HashMap::new()),
+            has_layer_problem: Cell::new(false),
             approval: None,
         }
     }
@@ -470,14 +480,21 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             let read_at = MonotonicInstant::now();
             let (planned, is_time_up) = self.plan_some(registry_id, rest).await;
             for planned in planned {
-                let outcome = match (planned, repositories.get(done)) {
+                let mut outcome = match (planned, repositories.get(done)) {
                     (Err((mut outcome, Some(error))), Some(assignment)) => {
                         self.suspend_unread(registry_id, assignment, &error, &mut outcome).await;
                         outcome
                     }
                     (Err((outcome, _)), _) => outcome,
-                    (Ok(planned), _) => self.one(planned, read_at).await?,
+                    (Ok(mut planned), _) => {
+                        let measured = planned.measured.take();
+                        self.done.take();
+                        let outcome = self.one(planned, read_at).await?;
+                        let storage = measured.map(|measured| measured.after(&self.done.take()));
+                        Outcome { storage, ..outcome }
+                    }
                 };
+                outcome.cost_tag = repositories.get(done).and_then(|assignment| assignment.cost_tag.clone());
                 log_outcome(&outcome);
                 let is_remaining = outcome.status == Status::Unfinished;
                 outcomes.push(outcome);
@@ -572,7 +589,31 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         planned.is_created_on_push = assignment.protection == Some(Protection::CreatedOnPush);
         planned.is_protection_unknown = assignment.protection == Some(Protection::Unknown);
         self.ask_who_pulls(&mut planned).await?;
+        planned.measured = self.measure(&planned, assignment.layer_reads).await;
         Ok(planned)
+    }
+
+    /// Measures what the images of a repository take, and what its plan frees; `None` if layers are not looked at.
+    async fn measure(&self, planned: &RepositoryPlan<'_>, calls: Option<u32>) -> Option<Measured> {
+        let RepositoryPlan { snapshot: RepositorySnapshot { name, images, .. }, plan, .. } = planned;
+        // Nothing of a repository counts that no policy is for, once there is a policies file.
+        let calls = calls.filter(|_| !planned.entry.name.is_empty() || self.run.surveys())?;
+        let (layers, problem) = if self.has_layer_problem.get() {
+            let problem = "layers of another repository could not be read, and it was not tried again";
+            (Layers::default(), Some(problem.to_owned()))
+        } else {
+            // On the heap: it is seldom, and would be a part of the state of all that waits for it.
+            Box::pin(read_layers::read(&self.clients, name, images, calls)).await
+        };
+        if problem.is_some() {
+            self.has_layer_problem.set(true);
+        }
+        Some(Measured::new(layers, images.clone(), &plan.deletions, &plan.archivals, problem))
+    }
+
+    /// Records what was done to an image.
+    pub(crate) fn note_done(&self, place: ImageIndex, result: ImageResult) {
+        self.done.borrow_mut().insert(place, result);
     }
 
     /// How ECR enforces a policy in a repository, from the policies file, the record of the stack, and the resource tag.

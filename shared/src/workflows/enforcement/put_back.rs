@@ -9,7 +9,6 @@ use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::action::Action;
 use crate::domain::enforcement::journal::Line;
 use crate::domain::enforcement::outcome::PutBack;
-use crate::domain::image::deletion::ImageId;
 use crate::domain::image::listing::RepositoryName;
 use crate::domain::image::{Image, ImageIndex, ManifestKind, Relations, RepositoryImages, deletion};
 use crate::domain::preview::model::ActionKind;
@@ -173,8 +172,7 @@ async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed)
     let mut is_changed = clients.call(ecr.put_back_image(name, manifest, media_type, digest, None)).await?;
     for tag in &line.image_tags {
         // A tag that names another image by now is that one's.
-        let named = clients.call(ecr.manifests(name, &[ImageId::Tag(tag.clone())])).await?;
-        if !named.found.is_empty() {
+        if clients.call(ecr.holder_of(name, tag)).await?.is_some() {
             continue;
         }
         match clients.call(ecr.put_back_image(name, manifest, media_type, digest, Some(tag))).await {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
+use crate::aws::Failure;
 use crate::domain::enforcement::image_restore::Journaled;
 use crate::domain::enforcement::journal::{self, RestoreLine};
 use crate::domain::text::instant::Instant;
@@ -70,18 +71,34 @@ pub async fn run(
     Ok(None)
 }
 
-/// The images that objects of the journal say were about to be deleted or archived.
+/// The images that objects of the journal say were about to be deleted or archived, and what of these objects cannot be read. One
+/// damaged line does not hide the others.
 ///
 /// # Errors
 ///
-/// When one of them cannot be read.
-pub async fn removals(clients: &RunContext<'_>, keys: Vec<String>) -> Result<Vec<Journaled>, RunError> {
+/// When S3 does not give one of them.
+pub async fn removals(
+    clients: &RunContext<'_>,
+    keys: Vec<String>,
+) -> Result<(Vec<Journaled>, Vec<String>), RunError> {
     let reading = stream::iter(keys).map(async |key| {
-        let lines = write_journal::read(clients, &key).await?;
+        let (lines, problems) = match write_journal::read_what_is_there(clients, &key).await {
+            Ok((lines, problems)) => (lines, problems),
+            // The object is too large, or no text: it will not be another time.
+            Err(RunError::Aws(error)) if error.failure == Failure::Unexpected => {
+                return Ok((Vec::new(), vec![error.to_string()]));
+            }
+            Err(error) => return Err(error),
+        };
+        let problems = problems.into_iter();
+        let problems = problems
+            .map(|(number, problem)| format!("s3://{}/{key}: line {number}: {problem}", clients.bucket));
         let journaled = lines.into_iter().map(|line| Journaled { key: key.clone(), line });
-        Ok::<Vec<Journaled>, RunError>(journaled.collect())
+        Ok::<_, RunError>((journaled.collect::<Vec<_>>(), problems.collect::<Vec<_>>()))
     });
-    Ok(reading.buffered(READ_CONCURRENCY).try_collect::<Vec<_>>().await?.concat())
+    let read: Vec<_> = reading.buffered(READ_CONCURRENCY).try_collect().await?;
+    let (lines, problems): (Vec<_>, Vec<_>) = read.into_iter().unzip();
+    Ok((lines.concat(), problems.concat()))
 }
 
 /// The images that objects of the journal say were about to be restored.

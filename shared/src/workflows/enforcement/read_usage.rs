@@ -29,7 +29,7 @@ use crate::domain::usage::source::{Reading, SourceStatus, SourceSummary, UsageSo
 use crate::domain::usage::usage_list::{ListHead, MAX_LIST_BYTES, SourceReport, UsageList, Writer};
 use crate::domain::usage::usage_snapshot::{Known, ReadOnce, ReadSource, UsageSnapshot};
 use crate::domain::usage::{SOURCES, UnreadableSource, Usage, UsedImage, references, unreadable_list};
-use crate::domain::usage::{eks, ignore, lambda, pull_access, replication};
+use crate::domain::usage::{eks, ignore, lambda, pull_access, replication, stacks};
 
 /// Calls to one service at the same time.
 const READ_CONCURRENCY: usize = 4;
@@ -245,7 +245,7 @@ async fn look(
         if !anew.clusters_are_listed {
             once.gaps.extend(unreadable_list(ecs::SOURCE.name, &anew.ecs_problems));
         }
-        add_whole_sources(whole, &mut once, now);
+        add_whole_sources(sources, whole, &mut once, now);
         decide(clients, sources, once, anew, now, Trust::Cache).await
     };
     within_time(clients, looking).await
@@ -287,7 +287,7 @@ pub async fn refresh(
         let mut observation = decide(clients, sources, read, anew, now, Trust::WhatWasAsked).await?;
         let unread = unread_sources(sources, once).map(|source| UnreadableSource {
             source: source.name.to_owned(),
-            repositories: Vec::new(),
+            repositories: about(&source, sources),
             problem: UsageProblem::NotReadAtStart.to_string(),
         });
         observation.usage.gaps.extend(unread);
@@ -471,7 +471,7 @@ async fn whole_sources(
         connection: clients.connection,
         ecs_clusters: &ecs_clusters,
         known: &known.sources,
-        reads_stacks: sources.stacks,
+        reads_stacks: sources.stacks.are_read(),
     };
     look.read_all().await
 }
@@ -479,18 +479,33 @@ async fn whole_sources(
 /// The sources that are read as a whole, once a run, and were not: by a run of an older version, or one that had no reason to look
 /// at use.
 pub fn unread_sources(sources: &Sources, once: &ReadOnce) -> impl Iterator<Item = UsageSource> {
-    let wanted = asked_for(sources.stacks).map(|(source, _)| *source);
+    let wanted = asked_for(sources.stacks.are_read()).map(|(source, _)| *source);
     wanted.filter(|source| !once.sources.contains_key(source.name))
 }
 
+/// The repositories that a source may name images of, as patterns; without any, all of them.
+fn about(source: &UsageSource, sources: &Sources) -> Vec<String> {
+    if *source == stacks::SOURCE { sources.stacks.repositories() } else { Vec::new() }
+}
+
 /// Adds what the sources say that are read as a whole, to what is read once a run.
-fn add_whole_sources(whole: Vec<(UsageSource, Option<Reading>)>, once: &mut ReadOnce, now: Instant) {
+fn add_whole_sources(
+    sources: &Sources,
+    whole: Vec<(UsageSource, Option<Reading>)>,
+    once: &mut ReadOnce,
+    now: Instant,
+) {
     for (source, reading) in whole {
         let is_in_region = reading.is_some();
-        let reading = reading.unwrap_or_default();
+        let mut reading = reading.unwrap_or_default();
         let is_complete = reading.problems.is_empty();
+        if source == stacks::SOURCE {
+            reading.used.retain(|used| sources.stacks.count(&used.reference));
+        }
         if source.blocks {
-            once.gaps.extend(reading.gap(&source));
+            let gap = reading.gap(&source);
+            once.gaps
+                .extend(gap.map(|gap| UnreadableSource { repositories: about(&source, sources), ..gap }));
         } else if let Some(gap) = reading.gap(&source) {
             tracing::info!(source = gap.source, problem = gap.problem, "a second opinion is not there");
         }

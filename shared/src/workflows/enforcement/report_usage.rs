@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::object_problem::ObjectProblem;
 use super::{AwsClients, RunError, read_usage};
 use crate::domain::enforcement::policy_set::{LISTS, Sources};
+use crate::domain::usage::UnreadableSource;
 use crate::domain::usage::source::SourceStatus;
 use crate::domain::usage::usage_list::Writer;
 
@@ -20,8 +21,8 @@ const TIME_TO_WRITE: Duration = Duration::from_secs(20);
 pub struct Destination {
     /// The bucket.
     pub bucket: String,
-    /// The account whose bucket it has to be.
-    pub owner: String,
+    /// The account whose bucket it has to be; `None` for any.
+    pub owner: Option<String>,
     /// The Region of the bucket.
     pub region: String,
 }
@@ -49,6 +50,9 @@ pub struct Reported {
     pub images_in_use: usize,
     /// The sources that could not be read completely.
     pub incomplete_sources: Vec<String>,
+    /// Why they could not.
+    #[serde(skip)]
+    pub gaps: Vec<UnreadableSource>,
 }
 
 /// Reads what is in use and writes the list, within so much time.
@@ -85,13 +89,20 @@ pub async fn report_usage(
     })?;
     let Destination { bucket, owner, region } = destination;
     let s3 = connection.s3_in(region);
-    writing.call(s3.write_to_account(owner, bucket, &key, &text)).await?;
+    let written = async {
+        match owner {
+            Some(owner) => s3.write_to_account(owner, bucket, &key, &text).await,
+            None => s3.write(bucket, &key, &text, "application/json").await,
+        }
+    };
+    writing.call(written).await?;
     let incomplete = list.head.sources.iter().filter(|source| source.status == SourceStatus::Incomplete);
     let reported = Reported {
         bucket: bucket.clone(),
         key,
         images_in_use: list.images.len(),
         incomplete_sources: incomplete.map(|source| source.source.clone()).collect(),
+        gaps: list.head.gaps.clone(),
     };
     tracing::info!(
         key = reported.key,

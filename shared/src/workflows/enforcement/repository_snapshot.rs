@@ -12,6 +12,7 @@ use crate::domain::enforcement::outcome::{
 use crate::domain::enforcement::plan::{Blocker, Plan, plan};
 use crate::domain::enforcement::policy_set::{Apply, Entry};
 use crate::domain::enforcement::protection_record::Mode;
+use crate::domain::enforcement::storage::Measured;
 use crate::domain::image::deletion::{self, ImageId, Refused};
 use crate::domain::image::listing::RepositoryName;
 use crate::domain::image::{ImageIndex, Relations, RepositoryImages};
@@ -70,6 +71,8 @@ pub struct RepositoryPlan<'a> {
     pub plan: Plan,
     /// The time of the plan.
     pub now: Instant,
+    /// What its images take; `None` if layers are not looked at.
+    pub measured: Option<Measured>,
 }
 
 /// A policy that ECR itself enforces in a repository, and from which images in use are protected.
@@ -225,6 +228,7 @@ impl RepositorySnapshot {
             used,
             plan,
             now,
+            measured: None,
         }
     }
 

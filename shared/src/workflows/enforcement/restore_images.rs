@@ -127,6 +127,23 @@ struct Done {
     stopped: Option<String>,
 }
 
+impl Done {
+    /// Notes an image that is there. One that was to get tags and got none is as it was, which its failures say.
+    fn note_restored(&mut self, step: RestoreStep, image_tags: Vec<String>) {
+        if matches!(step.action, RestoreAction::Tag { .. }) && image_tags.is_empty() {
+            return;
+        }
+        self.images.push(RestoredImage {
+            image_digest: step.digest().to_owned(),
+            image_tags,
+            outcome: step.action.outcome(),
+            removed_at: Some(step.journaled.line.at),
+            removed_by_run_id: Some(step.journaled.line.run_id.clone()),
+        });
+        self.restored.insert(step.digest().to_owned(), step);
+    }
+}
+
 impl ImageRestorer<'_> {
     /// Restores images of one repository, or says what would be restored.
     ///
@@ -193,10 +210,11 @@ impl ImageRestorer<'_> {
     ) -> Result<RestoreReport, RestoreError> {
         let RestoreRequest { repository_name: name, selection } = request;
         let repository = self.repository(name).await?;
-        let mut journal = read_journal::removals(&self.clients, keys).await?;
+        let (mut journal, unreadable) = read_journal::removals(&self.clients, keys).await?;
         journal.retain(|one| self.is_own(one, name, repository.as_ref()));
         let candidates = Candidates::select(&journal, selection);
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<RestoreWarning> =
+            unreadable.into_iter().map(RestoreWarning::JournalUnreadable).collect();
         let mut done = Done::default();
         let mut key = None;
         match &repository {
@@ -315,22 +333,19 @@ impl ImageRestorer<'_> {
             }
             let restored = match (step.blocked_by(&done.failed), self.ecr) {
                 (Some(reason), _) => Err(Stop::Image(reason)),
-                (None, Some(ecr)) => self.execute_step(ecr, name, &step, &mut done.failures).await,
+                (None, Some(ecr)) => self.bring_back(ecr, name, &step).await,
                 (None, None) => match step.expected_refusal() {
                     Some(reason) => Err(Stop::Image(reason)),
-                    None => Ok(step.action.tags().to_vec()),
+                    None => Ok(()),
                 },
             };
             match restored {
-                Ok(image_tags) => {
-                    done.images.push(RestoredImage {
-                        image_digest: step.digest().to_owned(),
-                        image_tags,
-                        outcome: step.action.outcome(),
-                        removed_at: Some(step.journaled.line.at),
-                        removed_by_run_id: Some(step.journaled.line.run_id.clone()),
-                    });
-                    done.restored.insert(step.digest().to_owned(), step);
+                Ok(()) => {
+                    let image_tags = match self.ecr {
+                        Some(ecr) => self.put_tags(ecr, name, &step, done).await,
+                        None => step.action.tags().to_vec(),
+                    };
+                    done.note_restored(step, image_tags);
                 }
                 Err(Stop::Image(reason)) => {
                     if matches!(step.action, RestoreAction::Put { .. }) {
@@ -340,71 +355,98 @@ impl ImageRestorer<'_> {
                     done.failures.push(NotRestored { image_id, reason });
                 }
                 // Nothing was changed: the caller learns who has to permit what.
-                Err(Stop::All(error)) if done.restored.is_empty() => return Err(error),
+                Err(Stop::All(error)) if done.restored.is_empty() && !is_in_doubt(&error) => {
+                    return Err(error);
+                }
                 Err(Stop::All(error)) => {
                     done.failed.insert(step.digest().to_owned());
-                    let is_in_doubt = match &error {
-                        RunError::Time(_) => true,
-                        RunError::Aws(error) => error.outcome_unknown(),
-                        _ => false,
-                    };
-                    let reason = match is_in_doubt {
-                        true => NotRestorable::OutcomeUnknown(error.to_string()),
-                        false => NotRestorable::CallFailed(error.to_string()),
-                    };
-                    done.failures.push(NotRestored { image_id, reason });
-                    done.stopped = Some(format!("an earlier call failed: {error}"));
+                    done.stopped = Some(stopped_by(&error));
+                    done.failures.push(NotRestored { image_id, reason: failed_by(&error) });
                 }
             }
         }
         Ok(())
     }
 
-    /// Executes one step; returns the tags that were put. A tag that was not put is a failure of its own.
-    async fn execute_step(
+    /// Has ECR have the image, without regard to tags.
+    async fn bring_back(&self, ecr: &EcrProtect, name: &Name, step: &RestoreStep) -> Result<(), Stop> {
+        let line = &step.journaled.line;
+        let (digest, media_type) = (step.digest(), line.image_manifest_media_type.as_deref());
+        match (&step.action, &line.image_manifest) {
+            (RestoreAction::Activate { .. }, _) => self.activate(ecr, name, digest).await,
+            (RestoreAction::Put { .. }, Some(manifest)) => {
+                let put = ecr.put_back_image(name, manifest, media_type, digest, None);
+                self.clients.call(put).await.map(drop).map_err(|error| Stop::of(error, step))
+            }
+            // The plan has none without a manifest.
+            (RestoreAction::Put { .. }, None) => Err(Stop::Image(NotRestorable::NoManifest)),
+            (RestoreAction::Tag { .. }, _) => Ok(()),
+        }
+    }
+
+    /// Puts the tags of an image that is there; returns those that it has now. A tag that was not put is a failure of its own.
+    async fn put_tags(
         &self,
         ecr: &EcrProtect,
         name: &Name,
         step: &RestoreStep,
-        failures: &mut Vec<NotRestored>,
-    ) -> Result<Vec<String>, Stop> {
+        done: &mut Done,
+    ) -> Vec<String> {
         let line = &step.journaled.line;
-        let (digest, media_type) = (step.digest(), line.image_manifest_media_type.as_deref());
-        if matches!(step.action, RestoreAction::Activate { .. }) {
-            self.activate(ecr, name, digest).await?;
-        }
-        let Some(manifest) = &line.image_manifest else { return Ok(Vec::new()) };
-        if matches!(step.action, RestoreAction::Put { .. }) {
-            let put = self.clients.call(ecr.put_back_image(name, manifest, media_type, digest, None)).await;
-            put.map_err(|error| Stop::of(error, step))?;
-        }
+        let Some(manifest) = &line.image_manifest else { return Vec::new() };
         let mut put = Vec::new();
         for tag in step.action.tags() {
-            let image_id = Deleted { image_digest: Some(digest.to_owned()), image_tag: Some(tag.clone()) };
-            // Looked up again: the plan may be some time old.
-            let named = self.clients.call(self.clients.ecr.digest_of(name, tag)).await;
-            match named.map_err(|error| Stop::of(error, step))? {
-                Some(holder) if holder == digest => {
-                    put.push(tag.clone());
-                    continue;
+            let problem = match &done.stopped {
+                Some(why) => Some(NotRestorable::NotAttempted(why.clone())),
+                None => match self.put_tag(ecr, name, step, manifest, tag).await {
+                    Ok(problem) => problem,
+                    Err(error) => {
+                        if !is_of_one_image(&error) {
+                            done.stopped = Some(stopped_by(&error));
+                        }
+                        Some(failed_by(&error))
+                    }
+                },
+            };
+            match problem {
+                None => put.push(tag.clone()),
+                Some(reason) => {
+                    let image_id = Deleted {
+                        image_digest: Some(step.digest().to_owned()),
+                        image_tag: Some(tag.clone()),
+                    };
+                    tracing::warn!(repository = %name, digest = step.digest(), tag, %reason, "a tag was not restored");
+                    done.failures.push(NotRestored { image_id, reason });
                 }
-                Some(by) => {
-                    failures.push(NotRestored { image_id, reason: NotRestorable::TagTaken { by } });
-                    continue;
-                }
-                None => {}
-            }
-            let tagged = ecr.put_back_image(name, manifest, media_type, digest, Some(tag));
-            match self.clients.call(tagged).await {
-                Ok(_) => put.push(tag.clone()),
-                Err(RunError::Aws(AwsError { failure: Failure::AlreadyExists, message, .. })) => {
-                    let reason = NotRestorable::TagImmutable(message);
-                    failures.push(NotRestored { image_id, reason });
-                }
-                Err(error) => return Err(Stop::of(error, step)),
             }
         }
-        Ok(put)
+        put
+    }
+
+    /// Puts one tag where it names no image; returns why it was left where it is.
+    async fn put_tag(
+        &self,
+        ecr: &EcrProtect,
+        name: &Name,
+        step: &RestoreStep,
+        manifest: &str,
+        tag: &str,
+    ) -> Result<Option<NotRestorable>, RunError> {
+        let (digest, media_type) = (step.digest(), step.journaled.line.image_manifest_media_type.as_deref());
+        // Looked up again: the plan may be some time old.
+        match self.clients.call(self.clients.ecr.holder_of(name, tag)).await? {
+            Some(holder) if holder == digest => return Ok(None),
+            Some(by) => return Ok(Some(NotRestorable::TagTaken { by })),
+            None => {}
+        }
+        let tagged = ecr.put_back_image(name, manifest, media_type, digest, Some(tag));
+        match self.clients.call(tagged).await {
+            Ok(_) => Ok(None),
+            Err(RunError::Aws(AwsError { failure: Failure::AlreadyExists, message, .. })) => {
+                Ok(Some(NotRestorable::TagImmutable(message)))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn activate(&self, ecr: &EcrProtect, name: &Name, digest: &str) -> Result<(), Stop> {
@@ -456,19 +498,21 @@ impl ImageRestorer<'_> {
         let entry = assign(clients, &policy_set, name.as_str(), &repository.arn).await.map_err(text)?;
         // Under `protect` the policy is somebody else's.
         let entry = entry.filter(|entry| entry.apply != Apply::Protect);
+        // Under `attach` it is the entry's. Beside any other entry, ECR enforces a policy of the repository's own as well.
         let attached = match entry {
-            Some(_) => None,
-            None => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await.map_err(text)?,
+            Some(entry) if entry.apply == Apply::Attach => None,
+            _ => clients.call(clients.ecr.lifecycle_policy(name.as_str())).await.map_err(text)?,
         };
         let attached = attached.as_deref().map(LifecyclePolicy::parse).transpose().map_err(|findings| {
             let first = findings.first().map(ToString::to_string).unwrap_or_default();
             format!("the attached lifecycle policy cannot be read: {first}")
         })?;
-        let policy = match (entry, &attached) {
-            (Some(entry), _) => ActingPolicy::Entry(entry),
-            (None, Some(attached)) => ActingPolicy::Attached(attached),
-            (None, None) => return Ok(Vec::new()),
-        };
+        let of_file = entry.map(ActingPolicy::Entry);
+        let policies: Vec<ActingPolicy<'_>> =
+            of_file.into_iter().chain(attached.as_ref().map(ActingPolicy::Attached)).collect();
+        if policies.is_empty() {
+            return Ok(Vec::new());
+        }
         let key = format!("{INDEXES}{name}.json");
         let cached = clients.call(clients.s3.get(clients.bucket, &key)).await.map_err(text)?;
         // What is not cached is an index that nobody has read: it is the same before and after.
@@ -500,7 +544,7 @@ impl ImageRestorer<'_> {
         let before = RepositoryImages::new(described.images, &relations);
         let after = RepositoryImages::new(after.into_values().collect(), &relations);
         let restored = restored.keys().cloned().collect();
-        Ok(effects(policy, &before, &after, &restored, now))
+        Ok(policies.into_iter().flat_map(|policy| effects(policy, &before, &after, &restored, now)).collect())
     }
 
     /// Where what did not come back may be, and how to copy it from there.
@@ -571,26 +615,48 @@ impl Stop {
                 step.expected_refusal()
                     .unwrap_or_else(|| NotRestorable::UnnamedLayersGone(refused.message.clone())),
             ),
+            // All that the plan knew of were there a moment ago.
             RunError::Aws(refused) if refused.is_referenced_images_not_found() => {
-                let child = step.needs.first().cloned().unwrap_or_default();
-                Self::Image(NotRestorable::ChildNotRestored(child))
+                Self::Image(NotRestorable::UnnamedChildrenGone(refused.message.clone()))
             }
             _ => Self::of_call(error),
         }
     }
 
     fn of_call(error: RunError) -> Self {
-        match &error {
-            RunError::Aws(refused) if !matches!(refused.failure, Failure::Denied | Failure::Credentials) => {
-                let message = error.to_string();
-                Self::Image(match refused.outcome_unknown() {
-                    true => NotRestorable::OutcomeUnknown(message),
-                    false => NotRestorable::CallFailed(message),
-                })
-            }
-            _ => Self::All(error),
+        match is_of_one_image(&error) {
+            true => Self::Image(failed_by(&error)),
+            false => Self::All(error),
         }
     }
+}
+
+/// Whether a failed call says nothing of other images.
+const fn is_of_one_image(error: &RunError) -> bool {
+    match error {
+        RunError::Aws(refused) => !matches!(refused.failure, Failure::Denied | Failure::Credentials),
+        _ => false,
+    }
+}
+
+/// Whether a failed call may have had its effect.
+const fn is_in_doubt(error: &RunError) -> bool {
+    match error {
+        RunError::Time(_) => true,
+        RunError::Aws(error) => error.outcome_unknown(),
+        _ => false,
+    }
+}
+
+fn failed_by(error: &RunError) -> NotRestorable {
+    match is_in_doubt(error) {
+        true => NotRestorable::OutcomeUnknown(error.to_string()),
+        false => NotRestorable::CallFailed(error.to_string()),
+    }
+}
+
+fn stopped_by(error: &RunError) -> String {
+    format!("an earlier call failed: {error}")
 }
 
 /// All images as failures, since their repository is gone.

@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt};
 
 use super::inventory::{Progress, SIZES_KEY, read_list};
 use super::object_problem::ObjectProblem;
+use super::read_layers::STORAGE_KEY;
 use super::{RunContext, RunError};
 use crate::domain::enforcement::batch::Sizes;
 use crate::domain::enforcement::enforcement_switch::preview_key;
@@ -15,6 +16,7 @@ use crate::domain::enforcement::outcome::{Outcome, Status};
 use crate::domain::enforcement::policy_set::PolicySet;
 use crate::domain::enforcement::run::message_of_cause;
 use crate::domain::enforcement::run::{LAST, Run};
+use crate::domain::enforcement::storage::{KnownStorage, Unread};
 use crate::domain::enforcement::taken::REGISTRY_KEY;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::UsageSnapshot;
@@ -104,6 +106,7 @@ pub async fn summarize(
     report.place.region = clients.region.to_owned();
     report.place.bucket = clients.bucket.to_owned();
     report.unread_tags.clone_from(&progress.unread_tags);
+    report.unread_cost_tags.clone_from(&progress.unread_cost_tags);
     report.unfinished_batches = batches
         .iter()
         .filter(|batch| {
@@ -116,6 +119,7 @@ pub async fn summarize(
     report.error = error;
     let mut reported: BTreeSet<String> = BTreeSet::new();
     let mut sizes = Sizes::new();
+    let mut known = KnownStorage::new();
     for keys in of_batches.values() {
         let mut texts = stream::iter(keys)
             .map(|key| async move { (key, clients.call(clients.s3.get(clients.bucket, key)).await) })
@@ -137,6 +141,10 @@ pub async fn summarize(
         for outcome in of_batch.into_values() {
             if outcome.images.image_total_count > MANY && outcome.status != Status::Unmatched {
                 sizes.insert(outcome.repository_name.clone(), outcome.images.image_total_count);
+            }
+            if let Some(storage) = &outcome.storage {
+                let unread = Unread(outcome.images.image_size_in_bytes, storage.unread_images);
+                known.insert(outcome.repository_name.clone(), unread);
             }
             builder.take(outcome);
         }
@@ -180,8 +188,22 @@ pub async fn summarize(
     if report.error.is_none() && !run.protect_only {
         let text = serde_json::to_string(&sizes).unwrap_or_default();
         clients.call(clients.s3.write(clients.bucket, SIZES_KEY, &text, "application/json")).await?;
+        remember_storage(clients, &known).await;
     }
     Ok(builder.finish())
+}
+
+/// Stores how large repositories are, and of how many of their images layers are not known, by which the next run shares out what it
+/// reads. Without it each repository gets one call.
+async fn remember_storage(clients: &RunContext<'_>, known: &KnownStorage) {
+    if known.is_empty() {
+        return;
+    }
+    let text = serde_json::to_string(known).unwrap_or_default();
+    let written = clients.s3.write(clients.bucket, STORAGE_KEY, &text, "application/json");
+    if let Err(error) = clients.call(written).await {
+        tracing::warn!(key = STORAGE_KEY, %error, "could not remember how large repositories are");
+    }
 }
 
 /// The runs before this one, from the report of the last one. Without them a report is complete in all else.

@@ -2,7 +2,7 @@
 
 use crate::aws::s3::Precondition;
 use crate::domain::enforcement::journal::{
-    Line, PolicyLine, RestoreLine, entry, plan_entry, policy_entry, restore_entry,
+    Line, PolicyLine, RestoreLine, entry, plan_entry, policy_entry, readable_parts, restore_entry,
 };
 use crate::domain::text::plain_words;
 use crate::workflows::enforcement::object_problem::{Journaled, ObjectProblem};
@@ -11,7 +11,8 @@ use crate::workflows::enforcement::{RunContext, RunError};
 /// Maximum number of attempts to write an object that must not be there yet.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// Writes lines down, before what they say is done; gives the key. Nothing that is there is overwritten.
+/// Writes lines down, before what they say is done; gives the keys. Nothing that is there is overwritten. Several objects are written
+/// where one would be too large to be read again.
 ///
 /// # Errors
 ///
@@ -21,9 +22,13 @@ pub async fn write(
     folder: &str,
     repository: &str,
     lines: &[Line],
-) -> Result<String, RunError> {
-    let written = entry(folder, repository, lines);
-    write_entry(clients, folder, written, Journaled::Removals).await
+) -> Result<Vec<String>, RunError> {
+    let mut keys = Vec::new();
+    for part in readable_parts(lines) {
+        let written = entry(folder, repository, part);
+        keys.push(write_entry(clients, folder, written, Journaled::Removals).await?);
+    }
+    Ok(keys)
 }
 
 /// Journals images that ECR is going to expire behind an attached policy, before that policy may act on them; returns the key.

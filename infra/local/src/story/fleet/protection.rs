@@ -339,7 +339,7 @@ fn date_of(when: &str) -> Result<String, LocalError> {
 }
 
 /// The outcome of a repository in a report.
-fn outcome(report: &Value, repository: &str) -> Value {
+pub(super) fn outcome(report: &Value, repository: &str) -> Value {
     let mut outcomes = report["repositories"].as_array().into_iter().flatten();
     outcomes.find(|outcome| outcome["repositoryName"] == repository).cloned().unwrap_or_default()
 }

@@ -16,7 +16,7 @@ use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::preview::model::ActionKind;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count, grouped};
-use crate::report::run::RunReport;
+use crate::report::run::{RunReport, storage_sentence};
 
 const COLUMNS: [Column; 9] = [
     Column("Repository", false),
@@ -158,6 +158,7 @@ fn details(outcome: &Outcome, protection_hours: u32) -> Vec<(&'static str, Vec<S
         ("How it differs from the policies file", outcome.drift.clone()),
         ("Findings", findings.collect()),
         ("Written down before anything was deleted", outcome.journal.clone()),
+        ("Storage", storage_sentence(outcome).into_iter().collect()),
         ("Images", amounts.chain(not_shown).collect()),
     ];
     all.into_iter().filter(|(_, lines)| !lines.is_empty()).collect()

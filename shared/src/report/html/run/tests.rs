@@ -393,7 +393,7 @@ fn every_number_is_on_the_page() {
     );
     assert_eq!(
         rows(&page, "Policies")[1],
-        "delete-ci | 3 | 300 | 15 GB | 125 6.3 GB | 32 1.7 GB | 1 52 MB | 2 104 MB | 90 4.5 GB | 2 100 MB | $0.15"
+        "delete-ci | 3 | 300 | 15 GB | 125 6.3 GB | 32 1.7 GB | 1 52 MB | 2 104 MB | 90 4.5 GB | 2 100 MB | at most $0.15"
     );
     let (row, details) = repository(&page, "shop/web");
     assert_eq!(
@@ -407,8 +407,8 @@ fn every_number_is_on_the_page() {
     let text = words(&page);
     for expected in [
         "Repositories 3 done, 1 not finished, 2 blocked, 1 partly done, 1 failed, 5 no policy",
-        "Cost a month at most $4.19",
-        "Saved at most $0.15 a month",
+        " GB, at most $4.19 a month",
+        " GB, saves at most $0.15 a month",
         "Images newly protected 4 tags",
         "Not as the policies file says 1 repository",
         "1 repository and 27 images are not shown.",
@@ -582,7 +582,7 @@ fn dry_runs_say_what_would_go() {
         "{page}"
     );
     assert!(page.contains("Dry run yes, nothing was changed"));
-    assert!(page.contains("Would save at most $0.06 a month"));
+    assert!(page.contains("Would free at most 600 MB, saves at most $0.06 a month"));
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn check_warns_of_a_source_that_is_ignored_until_a_day_that_is_over() {
     let findings: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(findings[0]["code"], "ignore-expired");
     assert_eq!(findings[0]["level"], "warning");
-    assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&4.into(), &48.into()));
+    assert_eq!((&findings[0]["line"], &findings[0]["column"]), (&4.into(), &47.into()));
     let explained = stdout(&steward(&["explain-code", "ignore-expired"]));
     assert!(explained.contains("until: 2020-12-31"), "the page has an example: {explained}");
 }
@@ -146,9 +146,9 @@ fn a_long_listing_is_refused_with_the_line_that_is_wrong() {
     let output = steward(&["preview", "--policy", &policy, "--images", &images]);
     assert_eq!(output.status.code(), Some(2));
     insta::assert_snapshot!(folder.plain(&output.stderr), @r#"
-    ecr-steward: images.json:15002:120: /imageDetails/15000/imagePushedAt: `soon` is not a time; write it like 2026-11-23T00:00:00Z, with an offset or Z
-      15002 | …000000003a98", "imagePushedAt": "soon"},
-            |                                        ^
+    ecr-steward: images.json:15002:118: /imageDetails/15000/imagePushedAt: `soon` is not a time; write it like 2026-11-23T00:00:00Z, with an offset or Z
+      15002 | …000000000003a98", "imagePushedAt": "soon"},
+            |                                          ^
     "#);
 }
 

@@ -98,7 +98,7 @@ impl Service {
         let operation = request.operation;
         let mut pause = Duration::from_millis(200);
         let mut attempts = 0;
-        let begun = tokio::time::Instant::now();
+        let started_at = tokio::time::Instant::now();
         loop {
             attempts += 1;
             self.retry_observer.begin(operation);
@@ -120,7 +120,7 @@ impl Service {
             let has_given_up = error.failure != Failure::Throttled
                 && self.endpoint(operation).is_ok_and(|endpoint| self.transport.has_given_up(endpoint));
             let is_late =
-                self.transport.operation_timeout().is_some_and(|timeout| begun.elapsed() >= timeout);
+                self.transport.operation_timeout().is_some_and(|timeout| started_at.elapsed() >= timeout);
             if !is_transient || has_given_up || is_late || attempts >= super::ATTEMPTS {
                 return Err(error);
             }

@@ -391,7 +391,14 @@ impl World {
         let taken: BTreeSet<String> = taken.cloned().collect();
         let is_written =
             |digest: &&String| self.judge.protection.planned.contains(&(name.to_owned(), (*digest).clone()));
-        if let Some(digest) = taken.iter().find(|digest| !is_written(digest)) {
+        // Nobody could plan for what somebody took the protection tag off after the look; the next run does.
+        let is_loosened = |digest: &&String| {
+            closure(&first, &BTreeSet::from([(*digest).clone()])).into_iter().any(|digest| {
+                let loosened = self.judge.protection.loosened.get(&(name.to_owned(), digest));
+                loosened.is_some_and(|loosened| *loosened >= at)
+            })
+        };
+        if let Some(digest) = taken.iter().find(|digest| !is_written(digest) && !is_loosened(digest)) {
             let what = format!("{name}@{}: ECR takes it, and the journal does not say so", short(digest));
             self.break_promise("unplanned", &what);
         }

@@ -760,15 +760,18 @@ fn stacks(reader: &mut Reader, fields: &Fields<'_>) -> Stacks {
     match reader.field(fields, STACKS).value() {
         None | Some(Node::Bool(false)) => Stacks::Unread,
         Some(Node::Bool(true)) => Stacks::Everywhere,
-        Some(Node::List(_)) => {
-            let patterns = reader.texts(fields, STACKS).value().unwrap_or_default();
-            if patterns.is_empty() {
-                let message = "`stacks` names no repository; write true for all of them, or leave it out";
-                reader.find(Code::EmptyList, pointer.clone(), message);
-            }
-            check_patterns(reader, &patterns, &pointer);
-            Stacks::Of(patterns)
+        Some(Node::List(items)) if items.is_empty() => {
+            let message = "`stacks` names no repository; write true for all of them, or leave it out";
+            reader.find(Code::EmptyList, pointer, message);
+            Stacks::Unread
         }
+        Some(Node::List(_)) => match reader.texts(fields, STACKS).value() {
+            Some(patterns) => {
+                check_patterns(reader, &patterns, &pointer);
+                Stacks::Of(patterns)
+            }
+            None => Stacks::Unread,
+        },
         Some(node) => {
             reader.wrong_type(node, &pointer, "true, false, or a list of repositories with `*` for anything");
             Stacks::Unread
@@ -1123,7 +1126,7 @@ policies:
     }
 
     #[test]
-    fn an_entry_that_ignores_nothing_any_more_is_told_from_the_day_after_its_last() {
+    fn an_entry_that_ignores_nothing_any_more_is_a_warning_from_the_day_after_its_last() {
         let text = "policies: []\nusage: { ignore: [{ source: eks/new, reason: x }, { source: eks/old, reason: gone, until: 2027-01-31 }] }\n";
         let policy_set = PolicySet::parse(text).unwrap();
         let at = |now| policy_set.expired_ignores(Instant::parse(now).unwrap());

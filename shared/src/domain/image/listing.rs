@@ -684,7 +684,7 @@ impl Builder {
         }
     }
 
-    /// The listing of so many JSON values.
+    /// Ends the listing after a number of JSON values: without one it is empty.
     fn finish_listing(self, values: usize) -> Result<Listing, InvalidListing> {
         match values {
             0 => Err(InvalidListing::Empty),

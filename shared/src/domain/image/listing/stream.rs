@@ -549,7 +549,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_a_text_in_chunks_is_told_with_its_line_column_and_pointer() {
+    fn an_error_of_a_text_in_chunks_has_its_line_column_and_pointer() {
         let (a, b) = (image(1, ""), image(2, r#", "imageTags": ["ä"]"#));
         let (late, bare) = (image(3, "").replace("17", "\"soon\", \"x\": 17"), r#"{"imageDigest": 1}"#);
         let (m, other) = (manifest(2, 3), r#"{"imageId": {}, "imageManifest": ""}"#);

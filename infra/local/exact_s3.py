@@ -1,12 +1,19 @@
-"""Amazon S3 in ministack, with the versions of objects in its events, and objects with a past."""
+"""Amazon S3 in ministack, with the versions of objects in its events, objects with a past, and bucket policies that name the account
+of the caller.
+"""
 
 import json
 import threading
+from dataclasses import replace
 
+from ministack.core import iam_evaluator
 from ministack.services import eventbridge, s3
 
 # What is replaced or called here has to be there: the version is pinned, and another one may name it otherwise.
-for module, names in {eventbridge: ("_dispatch_event",), s3: ("_fire_s3_event", "_build_object_record")}.items():
+for module, names in {
+    eventbridge: ("_dispatch_event",), s3: ("_fire_s3_event", "_build_object_record"),
+    iam_evaluator: ("evaluate_resource_policy",),
+}.items():
     for name in names:
         assert hasattr(module, name), f"{module.__name__} has no {name}: this is not the version that is expected"
 
@@ -44,3 +51,15 @@ def build_record_with_past(*arguments, **more):
 
 
 s3._build_object_record = build_record_with_past
+
+evaluate_resource_policy = iam_evaluator.evaluate_resource_policy
+
+
+def evaluate_with_variables(doc, ctx, *arguments, **more):
+    """The account of the caller stands for its variable. That nothing here speaks TLS is no reason to refuse it."""
+    text = doc if isinstance(doc, str) else json.dumps(doc)
+    text = text.replace("${aws:PrincipalAccount}", ctx.principal_account)
+    return evaluate_resource_policy(text, replace(ctx, secure_transport=True), *arguments, **more)
+
+
+iam_evaluator.evaluate_resource_policy = evaluate_with_variables

@@ -1,12 +1,15 @@
-"""AWS CloudFormation in ministack, which does not tell of a resource while it works on it, nor that a stack cleans up."""
+"""AWS CloudFormation in ministack, which does not tell of a resource while it works on it, nor that a stack cleans up, and makes no
+alarm of an expression over metrics.
+"""
 
 from ministack.services import cloudformation
-from ministack.services.cloudformation import custom_resource, handlers
+from ministack.services.cloudformation import custom_resource, handlers, provisioners
 
 for module, names in {
     cloudformation: ("_stacks",),
     custom_resource: ("invoke_custom_resource",),
     handlers: ("_ACTION_HANDLERS", "_describe_stack_resource", "_resolve_stack", "_p"),
+    provisioners: ("_cw_metric_alarm_record",),
 }.items():
     for name in names:
         assert hasattr(module, name), f"{module.__name__} has no {name}: this is not the version that is expected"
@@ -57,3 +60,18 @@ def describe_as_aws_does(params):
 custom_resource.invoke_custom_resource = invoke_and_tell
 handlers._describe_stack_resource = describe_as_aws_does
 handlers._ACTION_HANDLERS["DescribeStackResource"] = describe_as_aws_does
+
+metric_alarm_record = provisioners._cw_metric_alarm_record
+
+
+def alarm_of_first_metric(name, props):
+    """Nobody looks at alarms here: one of an expression is there as one of the first metric in it."""
+    statistics = [one["MetricStat"] for one in props.get("Metrics") or [] if "MetricStat" in one]
+    if not statistics:
+        return metric_alarm_record(name, props)
+    first = statistics[0]
+    simple = {**props, **first["Metric"], "Period": first["Period"], "Statistic": first["Stat"], "Metrics": None}
+    return metric_alarm_record(name, simple)
+
+
+provisioners._cw_metric_alarm_record = alarm_of_first_metric

@@ -28,6 +28,8 @@ const IMAGES: usize = 100;
 const LAST_REVISIONS: usize = 5;
 /// Things of each source that is read as a whole: job definitions, rules, schedules and so on.
 const THINGS: usize = 50;
+/// Sources that start tasks: rules, schedules, pipes and state machines.
+const STARTERS: usize = 4;
 /// More than any invocation takes.
 const PLENTY: Duration = Duration::from_secs(600);
 
@@ -86,10 +88,11 @@ impl Account {
         services + pages(services * self.revisions, 100) + self.clusters + 1
     }
 
-    /// How many more calls to Amazon ECS it takes when nothing is known: the last task definitions, and the revisions of services.
+    /// How many more calls to Amazon ECS it takes when nothing is known: the last task definitions, the revisions of services, and the
+    /// task definition that each source names that starts tasks.
     const fn unknown(&self) -> usize {
         let services = self.clusters * self.services;
-        services * LAST_REVISIONS + pages(services, 20)
+        services * LAST_REVISIONS + pages(services, 20) + STARTERS
     }
 }
 

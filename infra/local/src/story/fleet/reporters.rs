@@ -42,7 +42,8 @@ pub(super) fn clear(stack: &Stack) -> Result<(), LocalError> {
         as_reporter(&["cloudformation", "delete-stack", "--stack-name", STACK])?;
     }
     if as_reporter(&["s3api", "head-bucket", "--bucket", CODE]).is_ok() {
-        as_reporter(&["s3", "rb", "--force", &format!("s3://{CODE}")])?;
+        as_reporter(&["s3", "rm", "--quiet", "--recursive", &format!("s3://{CODE}/")])?;
+        as_reporter(&["s3api", "delete-bucket", "--bucket", CODE])?;
     }
     let tasks = as_reporter(&["ecs", "list-tasks", "--cluster", CLUSTER]).unwrap_or_default();
     for task in tasks["taskArns"].as_array().into_iter().flatten().filter_map(Value::as_str) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Image, ImageStatus, ManifestKind};
+use super::{Image, ImageStatus};
 
 /// Maximum number of layers of images that are remembered for a repository, each as often as images have it: some megabytes of text.
 /// What is beyond stays an upper bound.
@@ -261,7 +261,7 @@ impl Layers {
     pub fn unread<'i>(&self, images: &'i [Image]) -> Vec<&'i Image> {
         let mut unread: Vec<&Image> = images
             .iter()
-            .filter(|image| image.kind != ManifestKind::Index && image.status == ImageStatus::Active)
+            .filter(|image| !image.kind.is_index() && image.status == ImageStatus::Active)
             .filter(|image| !self.images.contains_key(&image.digest))
             .collect();
         unread.sort_by(|one, two| {
@@ -324,7 +324,7 @@ impl Layers {
             };
             match self.images.get(&image.digest) {
                 // Its children are images of the repository.
-                _ if image.kind == ManifestKind::Index => {}
+                _ if image.kind.is_index() => {}
                 Some(Some(layers)) => {
                     for place in layers {
                         let Some(is_there) = is_there.get_mut(*place as usize) else { continue };
@@ -349,7 +349,7 @@ impl Layers {
     #[must_use]
     pub fn unknown(&self, images: &[Image]) -> u64 {
         let is_unknown = |image: &&Image| {
-            image.kind != ManifestKind::Index && !matches!(self.images.get(&image.digest), Some(Some(_)))
+            !image.kind.is_index() && !matches!(self.images.get(&image.digest), Some(Some(_)))
         };
         images.iter().filter(is_unknown).count() as u64
     }
@@ -375,6 +375,7 @@ fn layer_id(digest: &str) -> LayerId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::image::ManifestKind;
     use crate::domain::text::instant::Instant;
 
     fn image(digest: &str, size_in_bytes: u64) -> Image {
@@ -456,10 +457,12 @@ mod tests {
         let foreign = r#"{"layers":[{"digest":"a","size":5,"mediaType":"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"},
             {"digest":"b","size":2}]}"#;
         layers.learn("sha256:1", foreign).unwrap();
-        let index = Image { kind: ManifestKind::Index, ..image("sha256:1d", 1000) };
-        let images = [image("sha256:1", 7), index];
-        assert!(layers.unread(&images).is_empty());
-        assert_eq!(layers.stored(&images, here).total(), LayerBytes { bytes: 2, is_upper_bound: false });
+        for kind in [ManifestKind::Index, ManifestKind::DockerIndex] {
+            let index = Image { kind, ..image("sha256:1d", 1000) };
+            let images = [image("sha256:1", 7), index];
+            assert!(layers.unread(&images).is_empty());
+            assert_eq!(layers.stored(&images, here).total(), LayerBytes { bytes: 2, is_upper_bound: false });
+        }
     }
 
     #[test]

@@ -574,6 +574,8 @@ pub(super) fn closure(repository: &Repository, digests: &BTreeSet<String>) -> BT
             (image.digest.as_str(), children(image), image.subject.clone().or(by_tag))
         })
         .collect();
+    // A subject that somebody deleted joins nothing: what else is about it serves nobody.
+    let is_there = |subject: &String| relations.iter().any(|(digest, ..)| digest == subject);
     let mut all: BTreeSet<String> = digests.clone();
     let mut open: VecDeque<String> = digests.iter().cloned().collect();
     while let Some(digest) = open.pop_front() {
@@ -584,6 +586,7 @@ pub(super) fn closure(repository: &Repository, digests: &BTreeSet<String>) -> BT
             }
             if *other == digest
                 && let Some(subject) = subject
+                && is_there(subject)
                 && all.insert(subject.clone())
             {
                 open.push_back(subject.clone());

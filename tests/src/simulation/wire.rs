@@ -79,7 +79,7 @@ impl Shared {
         let answer = {
             let mut world = self.lock();
             match fate {
-                ImageResult::Well => Ok(Some(world.serve(request))),
+                ImageResult::Well => Ok(Some(world.serve(request, true))),
                 ImageResult::Refused(status, code) if is_of_s3(request) => {
                     Ok(Some(refused_in_xml(status, code)))
                 }
@@ -88,7 +88,7 @@ impl Shared {
                 | ImageResult::Silent { has_effect }
                 | ImageResult::Dies { has_effect } => {
                     if has_effect {
-                        world.serve(request);
+                        world.serve(request, false);
                     }
                     match fate {
                         ImageResult::Lost { .. } => Err(ConnectorError::io("the connection broke".into())),

@@ -132,7 +132,7 @@ impl Incident<'_> {
         let file = self.project.run().join("restored-policies.yaml");
         fs::write(&file, POLICIES_FILE).map_err(LocalError::io(file.display().to_string()))?;
         let policies = file.to_string_lossy();
-        let mut said = String::new();
+        let mut last = String::new();
         // An index goes in an earlier run than what only it kept, unless one run does it all.
         for _ in 0..3 {
             let output = self.steward(&[
@@ -149,9 +149,9 @@ impl Incident<'_> {
                 return Ok(());
             }
             step.check(output.status.code().is_some_and(|code| code < 2), || format!("{output:?}"))?;
-            said = String::from_utf8_lossy(&output.stdout).into_owned();
+            last = String::from_utf8_lossy(&output.stdout).into_owned();
         }
-        step.check(false, || format!("the run should have deleted the release: {said}"))
+        step.check(false, || format!("the run should have deleted the release: {last}"))
     }
 
     fn restore(&self, uri: &str, release: &Release) -> Result<(), LocalError> {

@@ -187,9 +187,6 @@ async fn put_back(clients: &RunContext<'_>, ecr: &EcrProtect, removed: &Removed)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::enforcement::actor::Actor;
-    use crate::domain::lifecycle::document::Action as RuleAction;
-    use crate::domain::preview::model::ActionTaken;
     use crate::domain::text::instant::Instant;
 
     const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -202,24 +199,14 @@ mod tests {
     fn removed(letter: char, tags: &[&str], manifest: &serde_json::Value) -> Removed {
         let at = Instant::parse("2026-11-26T03:00:00Z").unwrap();
         let line = Line {
-            run_id: "r".to_owned(),
-            at,
-            registry_id: "123456789012".to_owned(),
-            region: "eu-west-1".to_owned(),
-            by: Actor::default(),
-            repository_name: "app".to_owned(),
-            image_digest: digest(letter),
             image_tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
             image_pushed_at: Instant::parse("2026-10-01T00:00:00Z").unwrap(),
-            image_size_in_bytes: 1,
             image_manifest: Some(manifest.to_string()),
             image_manifest_media_type: manifest["mediaType"].as_str().map(str::to_owned),
-            action: ActionTaken::from(RuleAction::Expire),
             policy: Some("all".to_owned()),
-            policies_file_version: None,
             applied_rule_priority: Some(1),
-            reason: "old".to_owned(),
             usage_read_at: Some(at),
+            ..Line::example(digest(letter), at)
         };
         Removed { repository: Name::parse("app").unwrap(), line }
     }

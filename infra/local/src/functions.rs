@@ -35,7 +35,7 @@ pub fn build(project: &Project, names: &[&str]) -> Result<BTreeMap<String, PathB
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(cargo);
     command.args(["build", "--workspace", "--message-format=json-render-diagnostics"]);
-    command.args(project.features());
+    command.args(project.build_arguments());
     // There are no examples. But with them Cargo chooses the features of all dependencies as it does for tests; otherwise
     // some have fewer, and they and what depends on them would be compiled a second time.
     command.arg("--examples");

@@ -103,17 +103,17 @@ impl Project {
         Self { run: root.join("target/local/run"), root, has_all_features: true }
     }
 
-    /// The same checkout, whose programs are built only with what the short demo shows: the command line does not read what Kubernetes
-    /// uses. If this program was built with all features, so are those, since they are compiled already.
+    /// The same checkout, whose programs are built as quickly as can be: not optimized, and without the features that the short demo does
+    /// not show. If this program was built with all features, as tests are, so are those, since they are compiled already.
     #[must_use]
     pub fn for_short_demo(self) -> Self {
         Self { has_all_features: cfg!(feature = "all-programs"), ..self }
     }
 
-    /// The features that programs are built with, as arguments of Cargo.
+    /// The features and the profile that programs are built with, as arguments of Cargo.
     #[must_use]
-    pub const fn features(&self) -> &'static [&'static str] {
-        if self.has_all_features { &["--all-features"] } else { &[] }
+    pub const fn build_arguments(&self) -> &'static [&'static str] {
+        if self.has_all_features { &["--all-features"] } else { &["--profile", "demo"] }
     }
 
     /// The same checkout with an emulator of its own, whose files are in `folder`.

@@ -116,31 +116,23 @@ fn run(command: Command) -> Result<(), LocalError> {
     }
 }
 
-/// Shows a first result while what the rest needs is installed, and then builds the functions while the local AWS starts.
+/// Shows a first result, and then installs what the rest needs, builds the functions and starts the local AWS, side by side.
 fn prepare(project: &Project, started: Instant) -> Result<(), LocalError> {
-    std::thread::scope(|scope| {
-        let installing = scope.spawn(|| {
-            tools::debian(&tools::BUILD)?;
-            tools::debian(&["curl"])?;
-            tools::install(project, tools::EMULATOR)?;
-            tools::install(project, tools::SAM)?;
-            tools::install(project, tools::AWS).map(drop)
-        });
-        let shown = story::first(project);
-        if shown.is_ok() {
-            say(&format!(
-                "the first result came after {} s; the rest is being prepared",
-                started.elapsed().as_secs()
-            ));
-        }
-        installed(installing.join())?;
-        shown
-    })?;
+    story::first(project)?;
+    say(&format!(
+        "the first result came after {} s; the rest is being prepared",
+        started.elapsed().as_secs()
+    ));
     std::thread::scope(|scope| {
         let building = scope.spawn(|| functions::lay_out(project).map(drop));
-        let started = Emulator::up(project).map(drop);
+        let begun = tools::debian(&tools::BUILD)
+            .and_then(|()| tools::debian(&["curl"]))
+            .and_then(|()| tools::install(project, tools::EMULATOR).map(drop))
+            .and_then(|()| Emulator::up(project).map(drop))
+            .and_then(|()| tools::install(project, tools::SAM).map(drop))
+            .and_then(|()| tools::install(project, tools::AWS).map(drop));
         installed(building.join())?;
-        started
+        begun
     })
 }
 

@@ -1,15 +1,22 @@
 //! The story that `cargo local demo` plays on the deployed stack. Every step is checked.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
+use shared::domain::image::listing::Listing;
+use shared::domain::lifecycle::{Passes, PolicySource};
+use shared::domain::preview::model::KeptImage;
+use shared::domain::preview::{Question, preview_all};
+use shared::domain::text::quantity::{bytes, count};
+use shared::domain::usage::Usage;
+use shared::report::html;
 
 use crate::stack::{Answer, Stack};
-use crate::{LocalError, Project, functions, image, run, say, tools};
+use crate::{LocalError, Project, image, say, tools};
 
 mod builds;
 mod fleet;
@@ -49,44 +56,74 @@ pub enum Part {
     Reporters,
 }
 
-/// Shows a first result: a preview by the command line, which needs nothing but itself.
+/// The repository that `ecr-steward demo` shows, and the day on which its images were listed.
+const IMAGES: &str = include_str!("../../../tests/fixtures/storefront/images.json");
+const IN_USE: &str = include_str!("../../../tests/fixtures/storefront/in-use.json");
+const POLICY: &str = include_str!("../../../tests/fixtures/storefront/policy.yaml");
+const LISTED: &str = "2026-11-23T00:00:00Z";
+/// Rows of each rule that a first result shows.
+const ROWS: usize = 2;
+
+/// Shows a first result: the preview that `ecr-steward demo` shows, by the same code in this program, so that nobody waits for the
+/// command line and the AWS SDK to be compiled.
 ///
 /// # Errors
 ///
-/// When it cannot be built, or the preview comes out wrong.
+/// When the preview comes out wrong, or its page cannot be written.
 pub fn first(project: &Project) -> Result<(), LocalError> {
-    const PROGRAM: &str = "ecr-steward";
     let step = Step::begin(
-        "a preview of a repository of 379 images: what its policy takes, and what stays since it is in use",
+        "a preview of a repository of 379 images: what its policy expires, and what is kept since it is in use",
     );
-    let built = functions::build(project, &[PROGRAM])?;
-    let missing =
-        || LocalError::Unexpected { program: PROGRAM.to_owned(), problem: "it was not built".to_owned() };
-    let program = built.get(PROGRAM).ok_or_else(missing)?;
-    let output = run(Command::new(program).args(["demo", "--output", "json"]))?;
-    let report: Value = serde_json::from_slice(&output.stdout).map_err(|error| LocalError::Unexpected {
-        program: PROGRAM.to_owned(),
-        problem: error.to_string(),
-    })?;
-    let report = report.get(0).unwrap_or(&report);
-    let kept = report["kept"].as_array().cloned().unwrap_or_default();
-    let spared: Vec<&Value> =
-        kept.iter().filter(|image| image["reason"].to_string().contains("but it is in use")).collect();
-    step.check(!spared.is_empty(), || format!("images in use should be kept: {}", report["summary"]))?;
+    let wrong = |problem: &dyn std::fmt::Display| LocalError::Unexpected {
+        program: "the preview of tests/fixtures/storefront".to_owned(),
+        problem: problem.to_string(),
+    };
+    let listing = Listing::parse(IMAGES).map_err(|error| wrong(&error))?;
+    let usage = Usage::parse(IN_USE).map_err(|error| wrong(&error))?;
+    let policy = PolicySource::parse(POLICY).map_err(|findings| wrong(&format!("{findings:?}")))?;
+    let now = shared::domain::text::instant::Instant::parse(LISTED).map_err(|error| wrong(&error))?;
+    let question = Question { policy: policy.policy(), usage: &usage, now, passes: Passes::One };
+    let reports = preview_all(question, &listing);
+    let report = reports.first().ok_or_else(|| wrong(&"it has no repository"))?;
+    let shown = |applied: u64| {
+        let of_rule =
+            report.preview_results.iter().filter(move |image| image.applied_rule_priority == applied);
+        of_rule.take(ROWS)
+    };
+    for rule in
+        report.preview_results.iter().map(|image| image.applied_rule_priority).collect::<BTreeSet<_>>()
+    {
+        for image in shown(rule) {
+            let tag = image.image_tags.first().map_or("untagged", String::as_str);
+            say(&format!("  {tag}: {}", image.reason));
+        }
+        say("  …");
+    }
+    let is_spared = |image: &&KeptImage| image.reason.contains("but it is in use");
+    let spared: Vec<&KeptImage> = report.kept.iter().filter(is_spared).collect();
+    step.check(!spared.is_empty(), || format!("images in use should be kept: {:?}", report.summary))?;
     for image in spared {
-        let tag = image.pointer("/imageTags/0").and_then(Value::as_str).unwrap_or("untagged");
-        say(&format!("  {tag}: {}", image["reason"].as_str().unwrap_or_default()));
+        let tag = image.image_tags.first().map_or("untagged", String::as_str);
+        say(&format!("  {tag}: {}", image.reason));
     }
-    let table = run(Command::new(program).args(["demo", "--output", "table"]))?;
-    for line in String::from_utf8_lossy(&table.stdout).lines().filter(|line| line.starts_with("Expire: ")) {
-        say(&format!("  {line}"));
-    }
+    let summary = &report.summary;
+    say(&format!(
+        "  Expire: {}. To the archive: {}. Kept: {}.",
+        amount(summary.expiring_image_total_count, summary.expiring_image_size_in_bytes),
+        amount(summary.transitioning_image_total_count(), summary.transitioning_image_size_in_bytes),
+        amount(summary.kept_image_total_count, summary.kept_image_size_in_bytes)
+    ));
     let page = project.root().join("target/local/demo.html");
     fs::create_dir_all(project.root().join("target/local"))
         .map_err(LocalError::io(page.display().to_string()))?;
-    run(Command::new(program).args(["demo", "--no-open", "--file"]).arg(&page))?;
+    fs::write(&page, html::render(&reports)).map_err(LocalError::io(page.display().to_string()))?;
     say(&format!("  the same as a page: {}", page.display()));
     Ok(())
+}
+
+/// Images and their bytes, for people.
+fn amount(images: u64, size_in_bytes: u64) -> String {
+    format!("{}, {}", count(images, "image"), bytes(size_in_bytes))
 }
 
 /// Plays the story. What another one may have left, that was broken off on the same local AWS, is removed before.

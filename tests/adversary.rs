@@ -31,7 +31,7 @@ fn policy_of_app(site: &Site, statements: &Value) {
 
 /// The codes and messages of what holds the repository.
 fn held(report: &Value) -> String {
-    of(report, "app")["obstacles"].to_string()
+    of(report, "app")["blockers"].to_string()
 }
 
 /// F7: only that a cluster is deleted means that nothing runs in it.
@@ -360,7 +360,7 @@ fn at_a_terminal_a_policies_file_that_is_changed_meanwhile_is_not_enforced_any_m
     assert_eq!(code, Some(1));
     assert_eq!(steward.digests("r00").len(), 1);
     assert_eq!(steward.digests("r29").len(), 2, "{report:#}");
-    assert_eq!(of(&report, "r29")["obstacles"][0]["code"], "policies-file-changed", "{report:#}");
+    assert_eq!(of(&report, "r29")["blockers"][0]["code"], "policies-file-changed", "{report:#}");
 }
 
 /// C10 at a terminal.

@@ -392,7 +392,7 @@ fn what_goes_is_written_down_before_with_who_asked_for_it() {
     assert_eq!(line["imageTags"], json!(["one", "two"]));
     assert_eq!((&line["repositoryName"], &line["region"]), (&json!("app"), &json!("eu-west-1")));
     assert!(line["imageManifest"].as_str().unwrap().contains("schemaVersion"), "{line}");
-    assert_eq!(line["bookVersion"], "v1");
+    assert_eq!(line["policiesFileVersion"], "v1");
     assert!(line["usageReadAt"].is_string(), "{line}");
 }
 

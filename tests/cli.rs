@@ -713,7 +713,7 @@ fn the_preview_as_json_is_ecrs_answer_with_reasons() {
         assert!(result.get("pass").is_none());
     }
     for image in report["kept"].as_array().unwrap() {
-        assert!(!image["heldBy"].as_str().unwrap().is_empty());
+        assert!(!image["keptBy"].as_str().unwrap().is_empty());
         assert!(image.as_object().unwrap().contains_key("expiresAt"));
     }
 }
@@ -735,7 +735,7 @@ fn what_is_in_use_stays() {
     let digests = |report: &Value, list: &str, holder: Option<&str>| -> Vec<String> {
         let images = report[list].as_array().unwrap().iter();
         images
-            .filter(|image| holder.is_none_or(|holder| image["heldBy"] == holder))
+            .filter(|image| holder.is_none_or(|holder| image["keptBy"] == holder))
             .map(|image| image["imageDigest"].as_str().unwrap().to_owned())
             .collect()
     };

@@ -44,7 +44,7 @@ fn lines(steward: &Steward) -> Vec<Value> {
 }
 
 fn codes(outcome: &Value) -> Vec<&str> {
-    outcome["obstacles"].as_array().into_iter().flatten().map(|held| held["code"].as_str().unwrap()).collect()
+    outcome["blockers"].as_array().into_iter().flatten().map(|held| held["code"].as_str().unwrap()).collect()
 }
 
 fn app(registry: &mut Registry) -> &mut Repository {

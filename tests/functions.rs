@@ -101,7 +101,7 @@ fn lifecycle_preview_answers_the_sample_event() {
     assert_eq!(results.len(), 1);
     assert_eq!(results[0]["reason"], "Pushed 52 days ago; rule 2 expires images older than 14 days.");
     let held: Vec<&str> =
-        answer["kept"].as_array().unwrap().iter().map(|image| image["heldBy"].as_str().unwrap()).collect();
+        answer["kept"].as_array().unwrap().iter().map(|image| image["keptBy"].as_str().unwrap()).collect();
     assert_eq!(held, ["no rule", "in use", "rule 1"]);
 }
 
@@ -208,7 +208,7 @@ fn a_repository_is_previewed_as_it_is_with_its_own_policy_and_what_is_in_use() {
     assert_eq!(status, 200, "{report:#}");
     assert_eq!(report["previewResults"][0]["imageDigest"], old);
     assert_eq!(report["kept"][0]["imageDigest"], used);
-    assert_eq!(report["kept"][0]["heldBy"], "in use");
+    assert_eq!(report["kept"][0]["keptBy"], "in use");
     // With another policy, and by a direct invocation.
     let request = json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } });
     let answer = function.invoke(request.to_string()).response();

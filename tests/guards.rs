@@ -206,7 +206,7 @@ fn result<'a>(report: &'a Value, digest: &str) -> Option<&'a str> {
 }
 
 fn codes(report: &Value) -> Vec<&str> {
-    let blockers = of(report, "app")["obstacles"].as_array().into_iter().flatten();
+    let blockers = of(report, "app")["blockers"].as_array().into_iter().flatten();
     blockers.map(|held| held["code"].as_str().unwrap()).collect()
 }
 
@@ -642,7 +642,7 @@ fn answers_about_use_that_cannot_be_read_block_deletion() {
         cause(&site.steward);
         let report = site.steward.run("r", false);
         assert!(site.left(&site.unused), "{what}: {report:#}");
-        let reported = of(&report, "app")["obstacles"].to_string();
+        let reported = of(&report, "app")["blockers"].to_string();
         assert!(reported.contains(&format!("{source}: ")), "{what}: {reported}");
     }
 }
@@ -1072,7 +1072,7 @@ fn a_policy_of_somebody_elses_that_changes_during_the_run_is_not_gone_by() {
     native.site.aws().fault("DescribeImages", Fault::Then(replace), 1);
     let report = native.run("r");
     assert_eq!(codes(&report), ["reassigned"], "{report:#}");
-    assert_eq!(of(&report, "app")["status"], "HELD", "{report:#}");
+    assert_eq!(of(&report, "app")["status"], "BLOCKED", "{report:#}");
 }
 
 /// Who may write to the bucket cannot put another file below a run.

@@ -129,7 +129,7 @@ fn preview_reads_listings_as_people_have_them_and_says_what_other_files_are() {
                 report["repositoryName"].as_str().unwrap_or("?"),
                 of("previewResults", "imageTags"),
                 of("kept", "imageTags"),
-                of("kept", "heldBy"),
+                of("kept", "keptBy"),
                 of("findings", "code"),
             )
             .unwrap();

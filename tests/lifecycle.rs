@@ -61,7 +61,7 @@ fn lists_go_before_what_they_list_and_nothing_before_it_is_written_down() {
     assert_eq!(line["imageTags"], json!(["v1"]));
     assert!(line["imageManifest"].as_str().unwrap().contains(&app.children[0]));
     assert_eq!(line["policy"], "all");
-    assert_eq!(line["bookVersion"], "v1");
+    assert_eq!(line["policiesFileVersion"], "v1");
     assert_eq!(line["appliedRulePriority"], 1);
     assert_eq!(line["runId"], "first");
     assert_eq!(line["action"]["type"], "EXPIRE");
@@ -75,7 +75,7 @@ fn what_a_task_uses_by_tag_stays() {
     let report = site.steward.run("r", false);
     assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]));
     let app = of(&report, "app");
-    assert_eq!(app["heldByUse"]["imageTotalCount"], 1);
+    assert_eq!(app["protectedByUse"]["imageTotalCount"], 1);
     let held = app["results"].as_array().unwrap().iter().find(|image| image["outcome"] == "IN_USE").unwrap();
     assert!(held["reason"].as_str().unwrap().contains("task/prod/"), "{held}");
 }
@@ -157,7 +157,7 @@ fn what_is_used_between_plan_and_deletion_stays() {
     site.aws().fault("DescribeImages", Fault::Then(start), 1);
     let report = site.steward.run("r", false);
     assert_eq!(site.left(), set([&site.app.old[2], &site.app.young]));
-    assert_eq!(of(&report, "app")["heldByUse"]["imageTotalCount"], 1, "{report:#}");
+    assert_eq!(of(&report, "app")["protectedByUse"]["imageTotalCount"], 1, "{report:#}");
 }
 
 #[test]
@@ -220,8 +220,8 @@ fn where_a_source_of_use_is_down_nothing_is_deleted() {
         site.assert_untouched(operation);
         assert_eq!(report["status"], "ATTENTION", "{operation}: {report:#}");
         assert_eq!(report["gaps"].as_array().unwrap().len(), 1, "{operation}: {report:#}");
-        assert_eq!(of(&report, "app")["status"], "HELD");
-        assert_eq!(of(&report, "app")["obstacles"][0]["code"], "usage-unknown");
+        assert_eq!(of(&report, "app")["status"], "BLOCKED");
+        assert_eq!(of(&report, "app")["blockers"][0]["code"], "usage-unknown");
     }
 }
 
@@ -231,7 +231,7 @@ fn a_source_that_is_down_when_it_is_asked_again_stops_deletion_too() {
     site.aws().fault_from("ListFunctions", Fault::Denied, 1);
     let report = site.steward.run("r", false);
     site.assert_untouched("down when asked again");
-    assert_eq!(of(&report, "app")["obstacles"][0]["code"], "usage-unknown", "{report:#}");
+    assert_eq!(of(&report, "app")["blockers"][0]["code"], "usage-unknown", "{report:#}");
 }
 
 #[test]
@@ -288,10 +288,10 @@ fn a_plan_past_a_limit_is_not_executed_at_all() {
         let report = site.steward.run("r", false);
         site.assert_untouched(code);
         let app = of(&report, "app");
-        assert_eq!(app["status"], "HELD", "{report:#}");
-        assert_eq!(app["obstacles"].as_array().unwrap().len(), 1, "{app:#}");
-        assert_eq!(app["obstacles"][0]["code"], code);
-        assert_eq!(report["totals"]["heldByObstacles"]["imageTotalCount"], 10);
+        assert_eq!(app["status"], "BLOCKED", "{report:#}");
+        assert_eq!(app["blockers"].as_array().unwrap().len(), 1, "{app:#}");
+        assert_eq!(app["blockers"][0]["code"], code);
+        assert_eq!(report["totals"]["blocked"]["imageTotalCount"], 10);
     }
 }
 
@@ -302,7 +302,7 @@ fn a_policy_that_would_empty_a_repository_is_blocked_without_a_setting() {
     let report = site.steward.run("r", false);
     site.assert_untouched("emptied");
     let codes: Vec<&Value> =
-        of(&report, "app")["obstacles"].as_array().unwrap().iter().map(|held| &held["code"]).collect();
+        of(&report, "app")["blockers"].as_array().unwrap().iter().map(|held| &held["code"]).collect();
     assert_eq!(codes, ["limit-percent", "limit-remaining"]);
 }
 
@@ -348,7 +348,7 @@ fn a_clock_that_is_far_off_deletes_nothing() {
     site.aws().with(|registry| registry.repositories.get_mut("app").unwrap().age(&site.app.young, -1.0));
     let report = site.steward.run("r", false);
     site.assert_untouched("an image of the future");
-    assert_eq!(of(&report, "app")["obstacles"][0]["code"], "clock", "{report:#}");
+    assert_eq!(of(&report, "app")["blockers"][0]["code"], "clock", "{report:#}");
 }
 
 #[test]
@@ -388,8 +388,8 @@ fn an_index_that_is_not_understood_stops_deletion_and_is_read_again() {
         let report = site.steward.run(run, false);
         assert_eq!(site.left(), set(site.app.all().iter().chain([&index])), "{run}");
         let app = of(&report, "app");
-        assert_eq!(app["status"], "HELD", "{report:#}");
-        assert_eq!(app["obstacles"][0]["code"], "unread-manifest-lists", "{app:#}");
+        assert_eq!(app["status"], "BLOCKED", "{report:#}");
+        assert_eq!(app["blockers"][0]["code"], "unread-manifest-lists", "{app:#}");
         assert_eq!(site.aws().count("BatchGetImage"), 1, "it is not taken for one without children");
     }
 }
@@ -513,7 +513,7 @@ fn a_function_that_is_killed_leaves_the_rest_to_the_next_run() {
     let report = site.steward.report(&taken);
     assert_eq!(report["status"], "ATTENTION");
     assert_eq!(report["unfinishedBatches"], json!([key]));
-    assert!(!report["untoldJournal"].as_array().unwrap().is_empty(), "{report:#}");
+    assert!(!report["unreportedJournal"].as_array().unwrap().is_empty(), "{report:#}");
     let report = site.steward.run("second", false);
     assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]), "{report:#}");
     assert_eq!(report["status"], "SUCCEEDED");
@@ -606,7 +606,7 @@ fn without_a_policies_file_no_repository_has_a_policy_and_the_report_says_so() {
     aws.with(|registry| registry.repositories.insert("app".to_owned(), repository("app")));
     let steward = Steward::on(aws);
     let report = steward.run("r", false);
-    assert_eq!(report["hasBook"], false);
+    assert_eq!(report["hasPoliciesFile"], false);
     assert_eq!(report["unmatched"], json!(["app"]));
     assert_eq!(report["status"], "SUCCEEDED");
     let mails = steward.aws.cloud(|cloud| cloud.published.clone());
@@ -746,7 +746,7 @@ mod attached {
         site.aws().fault_from("ListTasks", Fault::Denied, 0);
         let report = site.steward.run("r", false);
         assert_eq!(site.policy(), None, "nothing is attached");
-        assert_eq!(of(&report, "app")["status"], "HELD");
+        assert_eq!(of(&report, "app")["status"], "BLOCKED");
         site.aws().heal();
         site.steward.run("s", false);
         assert!(!site.taken_by_ecr().is_empty());
@@ -762,7 +762,7 @@ mod attached {
         let narrow = policies_file(", apply: attach, limits: { images: 3, percent: 100, remaining: 1 }");
         site.aws().cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &narrow));
         let report = site.steward.run("v", false);
-        assert_eq!(of(&report, "app")["obstacles"][0]["code"], "limit-images");
+        assert_eq!(of(&report, "app")["blockers"][0]["code"], "limit-images");
         assert_eq!(site.taken_by_ecr(), BTreeSet::new());
     }
 }

@@ -215,7 +215,7 @@ fn protection_tag(digest: &str) -> String {
 }
 
 fn codes(outcome: &Value) -> Vec<&str> {
-    outcome["obstacles"].as_array().into_iter().flatten().map(|held| held["code"].as_str().unwrap()).collect()
+    outcome["blockers"].as_array().into_iter().flatten().map(|held| held["code"].as_str().unwrap()).collect()
 }
 
 /// The place of the first call of an operation with something in it.
@@ -296,7 +296,7 @@ fn where_a_protection_tag_cannot_be_put_the_policy_is_suspended() {
         assert!(site.is_suspended(), "{error}: {report:#}");
         assert_eq!(site.taken_by_ecr(), BTreeSet::new());
         assert!(
-            matches!(of(&report, "app")["status"].as_str(), Some("FAILED" | "HELD")),
+            matches!(of(&report, "app")["status"].as_str(), Some("FAILED" | "BLOCKED")),
             "{error}: {report:#}"
         );
         let why = site.record().unwrap()["suspended"]["reason"].to_string();
@@ -487,7 +487,7 @@ fn a_rule_that_counts_protection_tags_is_refused_with_the_rewrite_and_suspends_w
     let report = never.steward.run("r", false);
     let app = of(&report, "app");
     assert_eq!(codes(app), ["policy-cannot-be-protected"], "{report:#}");
-    let message = app["obstacles"][0]["message"].as_str().unwrap();
+    let message = app["blockers"][0]["message"].as_str().unwrap();
     assert!(message.contains("tagPatternList: [\"v*\"]") && message.contains("selection: any"), "{message}");
     assert_eq!(never.policy(), None);
     let before = Site::new(ATTACH);
@@ -705,8 +705,8 @@ fn a_wanted_tag_that_another_image_has_suspends_as_long_as_it_is_so() {
             let report = site.steward.run(run, false);
             assert!(site.is_suspended(), "{mutability}: {report:#}");
             assert_eq!(codes(of(&report, "app")), ["protection-tag-taken"], "{report:#}");
-            assert_eq!(of(&report, "app")["status"], "HELD");
-            let message = of(&report, "app")["obstacles"][0]["message"].as_str().unwrap();
+            assert_eq!(of(&report, "app")["status"], "BLOCKED");
+            let message = of(&report, "app")["blockers"][0]["message"].as_str().unwrap();
             assert!(
                 message.contains(&site.app.old[5]) && message.contains("batch-delete-image"),
                 "{message}"
@@ -861,7 +861,7 @@ fn under_protect_a_policy_without_the_protection_rule_needs_attention_and_nothin
         let app = of(&report, "app");
         assert_eq!(
             (app["status"].as_str(), codes(app)),
-            (Some("HELD"), vec!["policy-not-protected"]),
+            (Some("BLOCKED"), vec!["policy-not-protected"]),
             "{report:#}"
         );
         assert_eq!(report["status"], "ATTENTION");
@@ -1355,7 +1355,7 @@ fn managed_signing_that_cannot_be_read_needs_attention_and_blocks_nothing() {
     assert_eq!(report["status"], "ATTENTION", "{report:#}");
     let told = of(&report, "app")["signedTags"][0].as_str().unwrap();
     assert!(told.contains("ecr:GetSigningConfiguration"), "{told}");
-    assert_eq!(of(&report, "app")["obstacles"], json!(null), "{report:#}");
+    assert_eq!(of(&report, "app")["blockers"], json!(null), "{report:#}");
     // Where no tags are set, it is nobody's business.
     let site = Site::new(UNLIMITED);
     site.aws().fault_from("GetSigningConfiguration", Fault::Denied, 0);
@@ -1991,7 +1991,7 @@ fn nothing_is_deleted_by_a_policy_of_somebody_elses_that_was_replaced_meanwhile(
     site.aws().fault("DescribeImages", Fault::Then(replace), 1);
     let report = site.steward.run("s", false);
     assert!(site.left().contains(&site.app.old[0]), "{report:#}");
-    assert_eq!(of(&report, "app")["status"], "HELD");
+    assert_eq!(of(&report, "app")["status"], "BLOCKED");
     let report = site.steward.run("t", false);
     assert_eq!(report["status"], "SUCCEEDED", "{report:#}");
 }

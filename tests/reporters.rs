@@ -126,7 +126,7 @@ impl Accounts {
     fn assert_blocked(&self, source: &str) -> String {
         let report = self.run();
         assert_eq!(self.left("app"), tags(&["ci-0", "ci-1", "ci-2", "latest"]), "{report:#}");
-        let obstacles = of(&report, "app")["obstacles"].as_array().unwrap();
+        let obstacles = of(&report, "app")["blockers"].as_array().unwrap();
         let messages = obstacles.iter().map(|obstacle| obstacle["message"].as_str().unwrap());
         let message = messages.into_iter().find(|message| message.contains(&format!("{source}: ")));
         message.unwrap_or_else(|| panic!("{source}: {report:#}")).to_owned()

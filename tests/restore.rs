@@ -684,7 +684,7 @@ fn the_table_of_athena_has_the_columns_and_the_days_of_the_journal_and_each_view
     let actor = json!({ "user": "ana" });
     let line: Line = serde_json::from_value(json!({ "runId": "r", "at": at, "registryId": "1", "region": "r", "by": actor,
         "repositoryName": "team/app", "imageDigest": "sha256:a", "imageTags": [], "imagePushedAt": at, "imageSizeInBytes": 1,
-        "imageManifest": null, "action": { "type": "EXPIRE" }, "policy": null, "bookVersion": null, "appliedRulePriority": null,
+        "imageManifest": null, "action": { "type": "EXPIRE" }, "policy": null, "policiesFileVersion": null, "appliedRulePriority": null,
         "reason": "" }))
     .unwrap();
     let replaced: PolicyLine = serde_json::from_value(json!({ "runId": "r", "at": at, "registryId": "1", "region": "r",

@@ -112,8 +112,8 @@ impl Site {
         let report = self.steward.report(taken);
         self.assert_untouched(code);
         let app = of(&report, "app");
-        assert_eq!(app["status"], "HELD", "{report:#}");
-        assert_eq!(app["obstacles"][0]["code"], code, "{report:#}");
+        assert_eq!(app["status"], "BLOCKED", "{report:#}");
+        assert_eq!(app["blockers"][0]["code"], code, "{report:#}");
         assert_eq!(report["status"], "ATTENTION", "{report:#}");
     }
 
@@ -394,7 +394,7 @@ fn an_inventory_of_several_invocations_is_one_and_goes_by_one_policies_file() {
     let report = steward.report(&state);
     assert_eq!(report["totals"]["repositories"], 2500, "{report:#}");
     assert_eq!(report["totals"]["statuses"]["PREVIEWED"], 2500);
-    assert_eq!(report["bookHash"], hash(&policies("preview")));
+    assert_eq!(report["policiesFileHash"], hash(&policies("preview")));
 }
 
 #[test]

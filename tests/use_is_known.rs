@@ -87,8 +87,8 @@ impl Site {
         let report = self.run(&format!("gap-{}", self.cloud(|cloud| cloud.published.len())));
         assert_eq!(self.left(), self.all(), "{report:#}");
         let app = of(&report, "app");
-        assert_eq!(app["status"], "HELD", "{report:#}");
-        let blockers = app["obstacles"].as_array().unwrap();
+        assert_eq!(app["status"], "BLOCKED", "{report:#}");
+        let blockers = app["blockers"].as_array().unwrap();
         assert_eq!(blockers.len(), 1, "{app:#}");
         assert_eq!(blockers[0]["code"], "usage-unknown", "{app:#}");
         let message = blockers[0]["message"].as_str().unwrap().to_owned();

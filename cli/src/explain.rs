@@ -251,7 +251,7 @@ fn verdict(report: &PreviewReport, digest: &str) -> Value {
     let kept = report.kept.iter().find(|kept| kept.image_digest == digest);
     json!({
         "verdict": "KEPT",
-        "heldBy": kept.map(|kept| kept.held_by.as_str()),
+        "keptBy": kept.map(|kept| kept.kept_by.as_str()),
         "reason": kept.map_or("", |kept| kept.reason.as_str()),
         "expiresAt": kept.and_then(|kept| kept.expires_at),
         "transitionsAt": kept.and_then(|kept| kept.transitions_at),

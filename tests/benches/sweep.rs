@@ -370,7 +370,7 @@ fn measure(folder: &Path, repositories: usize) -> Measured {
     assert_eq!(
         report["status"], "SUCCEEDED",
         "{unfinished}, {} {}",
-        attention["status"], attention["obstacles"]
+        attention["status"], attention["blockers"]
     );
     let of_ecr = ["DescribeRepositories", "DescribeImages", "BatchGetImage", "GetLifecyclePolicy"];
     let counts = steward.aws.counts();

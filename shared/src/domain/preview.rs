@@ -12,7 +12,8 @@ use crate::domain::lifecycle::evaluate::{Evaluation, Passes, Referrers, Verdict,
 use crate::domain::lifecycle::explain::Explainer;
 use crate::domain::lifecycle::lint::lint;
 use crate::domain::preview::model::{
-    ActionKind, ActionTaken, KeptImage, PreviewReport, PreviewResult, Status, Summary, TransitioningCount,
+    ActionKind, ActionTaken, FORMAT_VERSION, KeptImage, PreviewReport, PreviewResult, Status, Summary,
+    TransitioningCount,
 };
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
@@ -285,10 +286,10 @@ impl<'a> Preview<'a> {
         self.explainer().short_reason(place, self.used.reason(place))
     }
 
-    /// What keeps an image, as [`KeptImage::held_by`].
+    /// What keeps an image, as [`KeptImage::kept_by`].
     #[must_use]
-    pub fn held_by(&self, place: ImageIndex) -> String {
-        self.explainer().held_by(place)
+    pub fn kept_by(&self, place: ImageIndex) -> String {
+        self.explainer().kept_by(place)
     }
 
     fn explainer(&self) -> Explainer<'_> {
@@ -333,7 +334,7 @@ impl<'a> Preview<'a> {
                 image_tags: tags(image),
                 image_pushed_at: image.pushed_at,
                 image_size_in_bytes: image.size_in_bytes,
-                held_by: explainer.held_by(place),
+                kept_by: explainer.kept_by(place),
                 reason: explainer.reason(place, self.used.reason(place)),
                 expires_at: due_for(Action::Expire),
                 transitions_at: due_for(Action::Transition),
@@ -345,6 +346,7 @@ impl<'a> Preview<'a> {
     #[must_use]
     pub fn report(&self) -> PreviewReport {
         PreviewReport {
+            format_version: FORMAT_VERSION,
             registry_id: self.repository.name.registry_id.clone(),
             repository_name: self.repository.name.repository_name.clone(),
             lifecycle_policy_text: self.policy.map(LifecyclePolicy::to_json),
@@ -371,7 +373,8 @@ impl Serialize for Preview<'_> {
         }
 
         let name = &self.repository.name;
-        let mut report = serializer.serialize_struct("PreviewReport", 9)?;
+        let mut report = serializer.serialize_struct("PreviewReport", 10)?;
+        report.serialize_field("formatVersion", &FORMAT_VERSION)?;
         if let Some(registry_id) = &name.registry_id {
             report.serialize_field("registryId", registry_id)?;
         }
@@ -670,7 +673,7 @@ mod tests {
                 lines,
                 "keep {}, {}: {}{due}",
                 name(&image.image_digest),
-                image.held_by,
+                image.kept_by,
                 image.reason
             );
         }

@@ -22,6 +22,7 @@ use crate::domain::enforcement::protection_record::{Mode, PROTECTION_HOURS};
 use crate::domain::enforcement::run::Run;
 use crate::domain::enforcement::storage::{Prices, StorageBytes};
 use crate::domain::enforcement::survey::Survey;
+use crate::domain::preview::model::{FORMAT_VERSION, first_version};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count};
 use crate::domain::usage::UnreadableSource;
@@ -53,6 +54,9 @@ pub const NAMES: usize = 1000;
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunReport {
+    /// The version of this form: [`FORMAT_VERSION`].
+    #[serde(default = "first_version")]
+    pub format_version: u32,
     /// The registry and the stack of the run.
     #[serde(flatten)]
     pub place: Place,
@@ -67,7 +71,7 @@ pub struct RunReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Whether there is a policies file in the bucket.
-    #[serde(rename = "hasBook")]
+    #[serde(alias = "hasBook")]
     pub has_policies_file: bool,
     /// Whether the run previews everything that its policies file does, so that the next one may enforce the file.
     #[serde(default)]
@@ -120,7 +124,7 @@ pub struct RunReport {
     pub unfinished_batches: Vec<String>,
     /// Objects of the journal that no outcome mentions, since a function was cut off. The next run sees whether their images were
     /// deleted.
-    #[serde(rename = "untoldJournal")]
+    #[serde(alias = "untoldJournal")]
     pub unreported_journal: Vec<String>,
     /// The repositories whose lifecycle policy ECR enforces and this stack protects: first those that need attention, then those
     /// with a suspended policy.
@@ -229,7 +233,7 @@ pub struct LargeRepository {
     /// What its policy expires, without what is in use or kept.
     pub expiring: Amount,
     /// What its policy would expire, and is kept since it is in use.
-    #[serde(rename = "heldByUse")]
+    #[serde(alias = "heldByUse")]
     pub protected_by_use: Amount,
     /// Its bytes, as far as its layers are known.
     #[serde(default)]
@@ -414,15 +418,15 @@ pub struct Totals {
     #[serde(skip_serializing_if = "is_none")]
     pub only_previewed: Amount,
     /// What the rules select, and is kept since it is in use.
-    #[serde(rename = "heldByUse")]
+    #[serde(alias = "heldByUse")]
     pub protected_by_use: Amount,
     /// What the rules select, and `keep` of policies keeps.
-    #[serde(rename = "heldByKeep")]
+    #[serde(alias = "heldByKeep")]
     pub protected_by_keep: Amount,
     /// What came into use after it was deleted or archived, and was restored.
     pub put_back: Amount,
     /// What is not removed since a plan exceeds a limit, or something is unknown.
-    #[serde(rename = "heldByObstacles")]
+    #[serde(alias = "heldByObstacles")]
     pub blocked: Amount,
     /// What could not be deleted or archived.
     pub failed: Amount,

@@ -236,11 +236,11 @@ fn totals(summary: &Summary) -> String {
 fn held(preview: &Preview<'_>) -> Option<String> {
     let mut holders: BTreeMap<String, u64> = BTreeMap::new();
     for &place in preview.kept() {
-        let held_by = preview.held_by(place);
-        let holder = match held_by.split_once(' ') {
+        let kept_by = preview.kept_by(place);
+        let holder = match kept_by.split_once(' ') {
             Some(("index", _)) => "their image index".to_owned(),
             Some(("subject", _)) => "their subject".to_owned(),
-            _ => held_by,
+            _ => kept_by,
         };
         *holders.entry(holder).or_default() += 1;
     }

@@ -440,7 +440,7 @@ impl World {
                     }
                 }
                 let detail =
-                    line["obstacles"][0]["message"].as_str().or(line["error"].as_str()).unwrap_or_default();
+                    line["blockers"][0]["message"].as_str().or(line["error"].as_str()).unwrap_or_default();
                 self.say(&format!(
                     "{}: {} is {status} {detail}",
                     invocation.run,

@@ -308,7 +308,7 @@ impl World {
         let Some(run) = self.judge.runs.get(&invocation.run).cloned().filter(|run| !run.is_dry) else {
             return;
         };
-        let obstacles = line["obstacles"].as_array().into_iter().flatten();
+        let obstacles = line["blockers"].as_array().into_iter().flatten();
         let codes: Vec<&str> = obstacles.filter_map(|obstacle| obstacle["code"].as_str()).collect();
         let writes = ["PutLifecyclePolicy", "GetLifecyclePolicy", "PutObject", "GetObject"];
         let is_cut_off = writes.iter().any(|call| invocation.faulted.contains(*call));
@@ -331,7 +331,7 @@ impl World {
         let is_new = codes.iter().any(|code| code.starts_with("policies-file"));
         // What was certain at one look and is not at the next one is as fresh as the first.
         let is_fresh = invocation.refreshed.contains(&name);
-        if status == "HELD" && !is_new && !is_fresh {
+        if status == "BLOCKED" && !is_new && !is_fresh {
             let what = format!("{name}: {} is in the way, and the attached policy goes on", codes.join(", "));
             self.break_promise("A8", &what);
         }

@@ -511,7 +511,7 @@ impl Port<'_> {
         step.check(
             report["dryRun"] == false
                 && totals["deleted"]["imageTotalCount"] == 0
-                && totals["heldByObstacles"]["imageTotalCount"] == expected,
+                && totals["blocked"]["imageTotalCount"] == expected,
             || totals.to_string(),
         )?;
         step.check(is_first(&report) && report["status"] == "ATTENTION", || report["notices"].to_string())?;
@@ -537,8 +537,7 @@ impl Port<'_> {
             report["notices"].to_string()
         })?;
         // What was suspended as long as it was unknown waits for a run that enforces; that alone is left to look at.
-        let is_free =
-            report["gaps"] == json!([]) && report["totals"]["heldByObstacles"]["imageTotalCount"] == 0;
+        let is_free = report["gaps"] == json!([]) && report["totals"]["blocked"]["imageTotalCount"] == 0;
         step.check(report["dryRun"] == true && is_free, || report["totals"].to_string())?;
         say(&format!("  {notice}"));
         self.all_there(&step)
@@ -630,7 +629,7 @@ impl Port<'_> {
         step.check(report["dryRun"] == true && report["dryRunReason"] == "not-previewed", || {
             report["notices"].to_string()
         })?;
-        let hash = report["bookHash"].as_str().unwrap_or_default();
+        let hash = report["policiesFileHash"].as_str().unwrap_or_default();
         step.check(notice.contains("no completed run had previewed") && notice.contains(hash), || {
             report["notices"].to_string()
         })?;
@@ -666,7 +665,7 @@ impl Port<'_> {
         })?;
         say(&format!(
             "  {deleted} more deleted, {} protected (in use)",
-            report["totals"]["heldByUse"]["imageTotalCount"]
+            report["totals"]["protectedByUse"]["imageTotalCount"]
         ));
         self.written_down(&report, deleted)?;
 
@@ -698,7 +697,9 @@ impl Port<'_> {
         let lines = self.removals(report)?;
         step.check(lines.len() == gone, || format!("{gone} went, and {} are written down", lines.len()))?;
         let is_whole = |line: &Value| {
-            ["imageManifest", "reason", "policy", "bookVersion"].iter().all(|field| line[*field].is_string())
+            ["imageManifest", "reason", "policy", "policiesFileVersion"]
+                .iter()
+                .all(|field| line[*field].is_string())
         };
         step.check(lines.iter().all(is_whole), || format!("{:?}", lines.first()))?;
         say(&format!("  {}", lines.first().and_then(|line| line["reason"].as_str()).unwrap_or_default()));
@@ -739,7 +740,7 @@ impl Port<'_> {
             step.check(digests("previewResults") == expected, || format!("{name}: {preview}"))?;
             // It is the protection rule that holds them: ECR knows nothing of use.
             let held = preview["kept"].as_array().into_iter().flatten();
-            let held = held.into_iter().filter(|image| image["heldBy"] == "in use").count();
+            let held = held.into_iter().filter(|image| image["keptBy"] == "in use").count();
             step.check(held == 0, || {
                 format!("{name}: {held} images are protected by nothing but their use")
             })?;

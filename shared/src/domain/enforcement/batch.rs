@@ -81,7 +81,7 @@ pub enum Protection {
     /// ECR made it on a push, by the stack's creation template: it bears the resource tag with the value for those.
     CreatedOnPush,
     /// The stack has a record of it, and whether it has the resource tag could not be read.
-    #[serde(rename = "untold")]
+    #[serde(alias = "untold")]
     Unknown,
 }
 

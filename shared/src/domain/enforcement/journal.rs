@@ -66,7 +66,7 @@ pub struct Line {
     /// The policy in the policies file; absent for an image that somebody named.
     pub policy: Option<String>,
     /// The version of the policies file.
-    #[serde(rename = "bookVersion")]
+    #[serde(alias = "bookVersion")]
     pub policies_file_version: Option<String>,
     /// The rule that selects it.
     pub applied_rule_priority: Option<u64>,

@@ -36,7 +36,7 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Why the plan is not executed.
-    #[serde(rename = "obstacles", skip_serializing_if = "Vec::is_empty")]
+    #[serde(alias = "obstacles", skip_serializing_if = "Vec::is_empty")]
     pub blockers: Vec<ReportedBlocker>,
     /// The accounts and services that may pull and report no use, where they are among the blockers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -58,10 +58,10 @@ pub struct Outcome {
     /// What was archived.
     pub archived: Amount,
     /// What the rules select, and is kept since it is in use.
-    #[serde(rename = "heldByUse")]
+    #[serde(alias = "heldByUse")]
     pub protected_by_use: Amount,
     /// What the rules select, and `keep` of the policy keeps.
-    #[serde(rename = "heldByKeep")]
+    #[serde(alias = "heldByKeep")]
     pub protected_by_keep: Amount,
     /// What could not be deleted or archived.
     pub failed: Amount,
@@ -132,17 +132,17 @@ pub enum Status {
     /// The repository is as the policy wants it.
     Done,
     /// Time was up; another invocation continues.
-    #[serde(rename = "REMAINING")]
+    #[serde(alias = "REMAINING")]
     Unfinished,
     /// An obstacle keeps the plan from being executed.
-    #[serde(rename = "HELD")]
+    #[serde(alias = "HELD")]
     Blocked,
     /// Some of it could not be done.
     Partial,
     /// The repository could not be read, or no action was possible.
     Failed,
     /// The repository was deleted during the run.
-    #[serde(rename = "GONE")]
+    #[serde(alias = "GONE")]
     RepositoryDeleted,
     /// No policy of the policies file is for it.
     Unmatched,

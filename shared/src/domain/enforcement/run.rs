@@ -42,10 +42,10 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub attempt: String,
     /// The version of the run's policies file; absent before the file is read, and in a bucket without versions.
-    #[serde(rename = "bookVersion", default, skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "bookVersion", default, skip_serializing_if = "Option::is_none")]
     pub policies_file_version: Option<String>,
     /// The hash of the run's policies file; absent before the file is read, and without a policies file.
-    #[serde(rename = "bookHash", default, skip_serializing_if = "Option::is_none")]
+    #[serde(alias = "bookHash", default, skip_serializing_if = "Option::is_none")]
     pub policies_file_hash: Option<String>,
     /// Why the policies file is invalid, from the error of the function that read it. Such a run uses no policies file: it only
     /// protects repositories that are protected for another reason.

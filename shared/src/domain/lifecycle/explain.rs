@@ -116,27 +116,27 @@ impl Explainer<'_> {
                 used_by.map_or_else(|| "in use".to_owned(), |user| format!("in use: {user}"))
             }
             Some((_, Verdict::HeldByRule { rule, rank })) => {
-                let held_by = self.held_by(place);
+                let kept_by = self.kept_by(place);
                 match (self.rule(rule).map(|rule| rule.limit), self.due(place)) {
                     (Some(Limit::ImageCountMoreThan(keep)), _) => {
-                        format!("{held_by}: rank {rank}, keeps {keep}")
+                        format!("{kept_by}: rank {rank}, keeps {keep}")
                     }
                     (_, Some(due)) => {
                         let at = due.at.to_string();
                         let day = at.split_once('T').map_or(at.as_str(), |(day, _)| day);
-                        format!("{held_by}: until {day}")
+                        format!("{kept_by}: until {day}")
                     }
-                    _ => held_by,
+                    _ => kept_by,
                 }
             }
-            _ => self.held_by(place),
+            _ => self.kept_by(place),
         }
     }
 
     /// What keeps an image: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`, `unknownStatus`, `archived` or
     /// `no rule`.
     #[must_use]
-    pub fn held_by(&self, place: ImageIndex) -> String {
+    pub fn kept_by(&self, place: ImageIndex) -> String {
         let digest = |place| self.image(place).map_or("", |(image, _)| &image.digest);
         match self.image(place) {
             Some((_, Verdict::HeldByRule { rule, .. })) => {

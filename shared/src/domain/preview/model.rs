@@ -7,11 +7,23 @@ use crate::domain::lifecycle::document::{Action, StorageClass};
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 
+/// The version of the form of previews and of reports of runs. Before it had a number, some members had other names, which are read as
+/// well.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The version of what has no number.
+pub(crate) const fn first_version() -> u32 {
+    1
+}
+
 /// The effect of a policy on one repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PreviewReport {
+    /// The version of this form: [`FORMAT_VERSION`].
+    #[serde(default = "first_version")]
+    pub format_version: u32,
     /// The account whose registry the repository is in, when known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry_id: Option<String>,
@@ -120,7 +132,8 @@ pub struct KeptImage {
     pub image_size_in_bytes: u64,
     /// What keeps it: `rule 1`, `index sha256:…`, `subject sha256:…`, `in use`, `restoring`, `unknownStatus`, `archived`, `no
     /// rule`.
-    pub held_by: String,
+    #[serde(alias = "heldBy")]
+    pub kept_by: String,
     /// Why it is kept, in a sentence.
     pub reason: String,
     /// The time at which a rule by age will expire it if nothing changes; null if none will.

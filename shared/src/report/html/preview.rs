@@ -91,9 +91,9 @@ impl<'a> Row<'a> {
     fn by(self) -> String {
         match self {
             Self::Goes(image) => format!("rule {}", image.applied_rule_priority),
-            Self::Stays(image) => match image.held_by.split_once(' ') {
+            Self::Stays(image) => match image.kept_by.split_once(' ') {
                 Some((kind @ ("index" | "subject"), _)) => kind.to_owned(),
-                _ => image.held_by.clone(),
+                _ => image.kept_by.clone(),
             },
         }
     }

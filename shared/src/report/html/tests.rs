@@ -136,7 +136,7 @@ fn nothing_from_outside_becomes_markup() {
     result.reason = HOSTILE.to_owned();
     let kept = &mut report.kept[0];
     kept.image_tags = vec![HOSTILE.to_owned()];
-    kept.held_by = HOSTILE.to_owned();
+    kept.kept_by = HOSTILE.to_owned();
     kept.reason = HOSTILE.to_owned();
     for finding in &mut report.findings {
         finding.pointer = HOSTILE.to_owned();
@@ -273,7 +273,7 @@ fn images_say_what_happens_when_and_by_what() {
     };
     report.preview_results.push(archived);
     let kept =
-        KeptImage { held_by: "index sha256:ab".to_owned(), expires_at: None, ..report.kept[0].clone() };
+        KeptImage { kept_by: "index sha256:ab".to_owned(), expires_at: None, ..report.kept[0].clone() };
     report.kept.push(kept);
     report.findings.push(Finding::new(Code::ListingIncomplete, "/rules/0", "A message."));
     let page = render(&reports);

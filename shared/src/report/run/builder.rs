@@ -28,6 +28,7 @@ impl Builder {
     #[must_use]
     pub fn new(run: Run, ended_at: Instant) -> Self {
         let report = RunReport {
+            format_version: FORMAT_VERSION,
             place: Place::default(),
             run,
             ended_at,

@@ -53,7 +53,7 @@ pub struct Progress {
     /// The number of batches.
     pub batches: usize,
     /// Whether there is a policies file.
-    #[serde(rename = "hasBook")]
+    #[serde(alias = "hasBook")]
     pub has_policies_file: bool,
     /// Why it is not known which repositories ask for protection by their resource tag; none if it is.
     #[serde(skip_serializing_if = "Option::is_none")]

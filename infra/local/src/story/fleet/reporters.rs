@@ -97,7 +97,7 @@ impl Port<'_> {
         let there = self.tags_of_partner()?;
         step.check(there == TAGS, || format!("{there:?} are left: {report}"))?;
         let of_partner = outcome(&report, REPOSITORY);
-        step.check(of_partner["status"] == "HELD", || of_partner.to_string())?;
+        step.check(of_partner["status"] == "BLOCKED", || of_partner.to_string())?;
         let first = report["notices"][0].as_str().unwrap_or_default();
         step.check(first.contains(&format!("account/{REPORTER}")) && first.contains(REPOSITORY), || {
             format!("the first line of the report should say so: {}", report["notices"])

@@ -175,6 +175,29 @@ fn what_ecr_enforces_says_until_when_it_is_protected_and_what_is_suspended_comes
 }
 
 #[test]
+fn a_report_of_an_earlier_version_is_read() {
+    let report = report();
+    let mut earlier = serde_json::to_string(&report).unwrap();
+    for (name, before) in [
+        ("\"formatVersion\":2,", ""),
+        ("\"protectedByUse\"", "\"heldByUse\""),
+        ("\"protectedByKeep\"", "\"heldByKeep\""),
+        ("\"blocked\"", "\"heldByObstacles\""),
+        ("\"blockers\"", "\"obstacles\""),
+        ("\"hasPoliciesFile\"", "\"hasBook\""),
+        ("\"policiesFileHash\"", "\"bookHash\""),
+        ("\"policiesFileVersion\"", "\"bookVersion\""),
+        ("\"unreportedJournal\"", "\"untoldJournal\""),
+        ("\"BLOCKED\"", "\"HELD\""),
+    ] {
+        assert!(earlier.contains(name), "{name}: {earlier}");
+        earlier = earlier.replace(name, before);
+    }
+    let read: RunReport = serde_json::from_str(&earlier).unwrap();
+    assert_eq!(read, RunReport { format_version: 1, ..report });
+}
+
+#[test]
 fn a_policy_that_is_suspended_needs_attention_unless_that_is_wanted() {
     let report = protection(run());
     let listed: Vec<(&str, &str)> =

@@ -657,7 +657,7 @@ fn previews_of_several_repositories_are_summed_up_and_printed_as_lines() {
     let table = preview(&[]);
     assert!(
         table.ends_with(
-            "In 3 repositories: 2 expire, at most 5.0 MB; 3 kept. --summary has a row for each.\n"
+            "In 3 repositories: 2 expire, at most 5.0 MB; 3 kept. --summary has a row for\n  each.\n"
         ),
         "{table}"
     );

@@ -2,12 +2,15 @@
 //
 //   node pages.mjs NODE_MODULES CHROMIUM < pages.json > what-was-seen.json
 //
-// A page is `file`, `bare` (a page of the same data that does the least), `filter` (words to filter by) and `small` (axe-core looks at
-// it on a phone and in the dark as well). What was seen has for each page: messages of the console, requests, violations that
-// axe-core finds, numbers of nodes, what the filter found, what the totals say, by how much it is wider than a phone, how many
-// sheets of paper it takes, and milliseconds of opening, sorting and filtering, of the page and of the bare one.
+// A page is `file`, `bare` (a page of the same data that does the least), `filter` (words to filter by), `small` (axe-core looks at
+// it on a phone and in the dark as well) and, if a picture is to be taken of it, `picture` (a file in PNG, the size of the
+// window, and the file of an earlier picture).
+// What was seen has for each page: messages of the console, requests, violations that
+// axe-core finds, numbers of nodes, what the filter found, what the totals say, by how much it is wider than a phone, which
+// labels of its chart are cut off or lie over another one, by how much its picture differs from the
+// earlier one, how many sheets of paper it takes, and milliseconds of opening, sorting and filtering, of the page and of the bare one.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
 
@@ -53,12 +56,51 @@ const openings = async (address, context) => {
   return { page, seen, open: performance.now() - started };
 };
 
+// The labels below the chart that end behind it, or behind the beginning of the next one.
+const crowded = (page) => page.evaluate(() => [...document.querySelectorAll('.axis')].flatMap((axis) => {
+  const shown = [...axis.querySelectorAll('span')].filter((label) => getComputedStyle(label).color !== 'rgba(0, 0, 0, 0)');
+  const boxes = shown.map((label) => {
+    const range = document.createRange();
+    range.selectNodeContents(label);
+    const { left, right } = range.getBoundingClientRect();
+    const { right: end } = label.getBoundingClientRect();
+    return { text: label.textContent, left, right, end: getComputedStyle(label).overflowX === 'hidden' ? end : Infinity };
+  });
+  const last = axis.getBoundingClientRect().right + 0.5;
+  return boxes.filter(({ right, end }, place) => right > Math.min(last, end + 0.5, (boxes[place + 1]?.left ?? Infinity) - 2)).map(({ text }) => text);
+}));
+
+// By how much two pictures differ, between 0 and 1; 1 if they have other sizes.
+const difference = (page, ...paths) => page.evaluate(async (addresses) => {
+  const [one, other] = await Promise.all(addresses.map(async (address) => {
+    const image = new Image();
+    image.src = address;
+    await image.decode();
+    const canvas = new OffscreenCanvas(image.width, image.height);
+    const context = canvas.getContext('2d');
+    context.drawImage(image, 0, 0);
+    return context.getImageData(0, 0, image.width, image.height);
+  }));
+  if (one.width !== other.width || one.height !== other.height) return 1;
+  let sum = 0;
+  for (let at = 0; at < one.data.length; at += 1) sum += Math.abs(one.data[at] - other.data[at]);
+  return sum / one.data.length / 255;
+}, paths.map((path) => `data:image/png;base64,${readFileSync(path, 'base64')}`));
+
 const all = [];
-for (const { file, bare, filter, small } of pages) {
+for (const { file, bare, filter, small, picture } of pages) {
   const address = pathToFileURL(file).href;
   const context = await browser.newContext({ viewport: { width: 1300, height: 900 } });
   const { page, seen, open } = await openings(address, context);
   const result = { file, ...seen, open, nodes: await nodes(page) };
+  if (picture) {
+    const own = await (await browser.newContext({ viewport: picture.size, bypassCSP: true })).newPage();
+    await own.goto(address);
+    await own.screenshot({ path: picture.path });
+    if (existsSync(picture.known)) result.difference = await difference(own, picture.path, picture.known);
+    await own.context().close();
+  }
+  result.crowded = await crowded(page);
   result.images = await page.evaluate(() => document.querySelector('#images .shown')?.textContent ?? '');
   if (await page.locator('.picture .toggle').count()) {
     await page.click('.picture .toggle button:nth-child(2)');
@@ -83,6 +125,7 @@ for (const { file, bare, filter, small } of pages) {
   const pdf = await page.pdf({ format: 'A4', margin: { top: '1cm', right: '1cm', bottom: '1cm', left: '1cm' } });
   result.sheets = pdf.toString('latin1').match(/\/Type\s*\/Page\b/g).length;
   await page.setViewportSize({ width: 400, height: 800 });
+  result.crowded.push(...await crowded(page));
   result.phone = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   if (small) {
     result.violations.push(...await violations(page));

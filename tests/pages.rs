@@ -48,7 +48,11 @@ struct Seen {
     #[serde(default)]
     legend: Vec<(String, String)>,
     sheets: u64,
+    /// Labels of the chart that are cut off, or lie over another one, on a screen or on a phone.
+    crowded: Vec<String>,
     phone: i64,
+    /// By how much the picture differs from the one of the documentation, between 0 and 1; `None` if there is none.
+    difference: Option<f64>,
     without: usize,
     #[serde(flatten)]
     times: Times,
@@ -65,8 +69,9 @@ struct Times {
     filter: f64,
 }
 
-/// Images of repositories that are all alike: builds, releases, pull requests, untagged ones, and one `latest` each.
-fn listing(images: u64, repositories: u64) -> Listing {
+/// Images of repositories that are all alike: builds, releases, pull requests, untagged ones, and one `latest` each; pushed in so many
+/// seconds.
+fn listing(images: u64, repositories: u64, seconds: u64) -> Listing {
     let pushed = Instant::parse(NOW).unwrap().micros() / 1_000_000;
     let mut text = "{\"imageDetails\":[".to_owned();
     for number in 0..images {
@@ -86,7 +91,7 @@ fn listing(images: u64, repositories: u64) -> Listing {
             repository % 40,
             (u128::from(random) << 64) | u128::from(number),
             random % 400_000_000 + 1_000_000,
-            pushed - i64::try_from(random % 77_000_000).unwrap(),
+            pushed - i64::try_from(random % seconds).unwrap(),
         )
         .unwrap();
     }
@@ -94,12 +99,15 @@ fn listing(images: u64, repositories: u64) -> Listing {
     Listing::parse(&text).unwrap()
 }
 
-fn previews(images: u64, repositories: u64) -> Vec<PreviewReport> {
+/// Seconds in which most images of these pages were pushed: two and a half years.
+const YEARS: u64 = 77_000_000;
+
+fn previews(images: u64, repositories: u64, seconds: u64) -> Vec<PreviewReport> {
     let policy = std::fs::read_to_string(workspace().join("tests/fixtures/storefront/policy.yaml")).unwrap();
     let policy = PolicySource::parse(&policy).unwrap();
     let now = Instant::parse(NOW).unwrap();
     let question = Question { policy: policy.policy(), usage: &Usage::default(), now, passes: Passes::One };
-    preview_all(question, &listing(images, repositories))
+    preview_all(question, &listing(images, repositories, seconds))
 }
 
 /// A run over so many repositories, some of which need attention, with ten images each.
@@ -215,6 +223,8 @@ struct Page {
     /// How many there are, and how many repositories.
     number: u64,
     repositories: u64,
+    /// The picture of it in the documentation, and the height of its window.
+    picture: Option<(&'static str, u32)>,
 }
 
 fn preview_page(reports: &[PreviewReport]) -> Page {
@@ -226,7 +236,21 @@ fn preview_page(reports: &[PreviewReport]) -> Page {
         images: "(data) => data.repositories.flatMap((repository) => repository[3])",
         number,
         repositories,
+        picture: None,
     }
+}
+
+/// The preview that README begins with.
+fn storefront_page() -> Page {
+    let file = |name: &str| {
+        std::fs::read_to_string(workspace().join("tests/fixtures/storefront").join(name)).unwrap()
+    };
+    let policy = PolicySource::parse(&file("policy.yaml")).unwrap();
+    let usage = Usage::parse(&file("in-use.json")).unwrap();
+    let now = Instant::parse(NOW).unwrap();
+    let question = Question { policy: policy.policy(), usage: &usage, now, passes: Passes::One };
+    let page = preview_page(&preview_all(question, &Listing::parse(&file("images.json")).unwrap()));
+    Page { name: "storefront".to_owned(), picture: Some(("preview.png", 1240)), ..page }
 }
 
 fn run_page(report: &RunReport) -> Page {
@@ -237,13 +261,19 @@ fn run_page(report: &RunReport) -> Page {
         images: "(data) => data.repositories.rows.flatMap((repository) => repository[3])",
         number: report.repositories.iter().map(|outcome| outcome.results.len() as u64).sum(),
         repositories,
+        picture: None,
     }
 }
+
+/// Characters in the width of a picture.
+const PICTURE_WIDTH: u32 = 1000;
+/// Maximum number of bytes of a picture. Everybody who looks at README loads it.
+const MAX_PICTURE_BYTES: u64 = 150_000;
 
 /// Writes the pages to where people can look at them, and opens them.
 fn look(folder: &Path, pages: &[Page]) -> Vec<Seen> {
     let project = local::Project::here();
-    tools::debian(&["chromium"]).unwrap();
+    tools::debian(&["chromium", "pngquant"]).unwrap();
     let modules = tools::install_from_npm(&project, tools::BROWSER).unwrap();
     let wanted: Vec<Value> = pages
         .iter()
@@ -258,6 +288,9 @@ fn look(folder: &Path, pages: &[Page]) -> Vec<Seen> {
                 "bare": file(&format!("{}-bare.html", page.name), &bare(&page.text, page.images)),
                 "filter": "latest",
                 "small": page.number <= 400,
+                "picture": page.picture.map(|(name, height)| json!({
+                    "path": folder.join(name), "known": workspace().join("docs").join(name), "size": { "width": PICTURE_WIDTH, "height": height },
+                })),
             })
         })
         .collect();
@@ -275,19 +308,56 @@ fn look(folder: &Path, pages: &[Page]) -> Vec<Seen> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Makes a picture small, and with `UPDATE_DOCS=1` the one of the documentation. Without it that has to show the same page, though
+/// with the fonts and colours of another machine.
+fn keep_picture(path: &Path, name: &str, difference: Option<f64>) {
+    /// What other fonts and fewer colours make of a page.
+    const MAX_DIFFERENCE: f64 = 0.04;
+    let quantized = Command::new("pngquant")
+        .args(["--force", "--strip", "--speed", "1", "32", "--output"])
+        .args([path, path])
+        .status()
+        .unwrap();
+    assert!(quantized.success());
+    let bytes = std::fs::metadata(path).unwrap().len();
+    assert!(bytes <= MAX_PICTURE_BYTES, "{name} has {bytes} bytes");
+    let known = workspace().join("docs").join(name);
+    println!("{name}: {bytes} bytes, and {difference:?} different from the picture of the documentation");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::copy(path, known).unwrap();
+        return;
+    }
+    let bytes = std::fs::metadata(&known).map(|known| known.len()).unwrap_or_default();
+    assert!(
+        bytes <= MAX_PICTURE_BYTES && difference.is_some_and(|difference| difference <= MAX_DIFFERENCE),
+        "docs/{name} shows another page ({difference:?}, {bytes} bytes): UPDATE_DOCS=1 cargo test --workspace --all-features --test pages \
+         makes it anew"
+    );
+}
+
 #[test]
 fn pages_of_any_size_are_quick_and_complete_and_everybody_can_use_them() {
-    let small = previews(400, 1);
+    let small = previews(400, 1, YEARS);
     let mut pages = vec![
         preview_page(&small),
-        preview_page(&previews(20_000, 1)),
-        preview_page(&previews(100_000, 1)),
-        preview_page(&previews(9_000, 300)),
-        preview_page(&previews(10_000, 1000)),
+        preview_page(&previews(20_000, 1, YEARS)),
+        preview_page(&previews(100_000, 1, YEARS)),
+        preview_page(&previews(9_000, 300, YEARS)),
+        preview_page(&previews(10_000, 1000, YEARS)),
         run_page(&run(20)),
+        run_page(&run(300)),
         run_page(&run(1000)),
+        storefront_page(),
     ];
     pages[0].name = "preview-400".to_owned();
+    pages[3].picture = Some(("preview-300.png", 1000));
+    pages[6].picture = Some(("run-300.png", 1000));
+    // Bars of hours, days, weeks, months and years have labels of other lengths.
+    const HOUR: u64 = 3600;
+    for hours in [9, 50, 130, 700, 24 * 50, 24 * 300, 24 * 900, 24 * 3000] {
+        let page = preview_page(&previews(60, 1, hours * HOUR));
+        pages.push(Page { name: format!("pushed-in-{hours}-hours"), ..page });
+    }
     let folder = workspace().join("target/local/pages");
     std::fs::create_dir_all(&folder).unwrap();
     let seen = look(&folder, &pages);
@@ -313,12 +383,16 @@ fn pages_of_any_size_are_quick_and_complete_and_everybody_can_use_them() {
         assert_eq!((&seen.messages, &seen.requests), (&Vec::new(), &Vec::new()), "{name} is quiet");
         assert!(seen.violations.is_empty(), "{name}: {:#?}", seen.violations);
         assert!(seen.nodes.max(seen.filtered_nodes) <= MOST_NODES, "{name}: {} nodes", seen.nodes);
+        assert!(seen.crowded.is_empty(), "{name}: labels of the chart that are cut off: {:?}", seen.crowded);
         assert!(seen.phone <= 0, "{name} is {} pixels wider than a phone", seen.phone);
         let sheets = if *repositories > 300 { 2 } else { 1 };
         assert!(seen.sheets <= sheets, "{name} has its summary on {} sheets", seen.sheets);
         assert!(seen.without >= usize::try_from(*number).unwrap().min(500), "{name}: {} rows", seen.without);
         let all = format!("{} image", shared::domain::text::quantity::grouped(*number));
         assert!(seen.images.starts_with(&all), "{name}: {:?} and not {all:?}", seen.images);
+        if let Some((picture, _)) = page.picture {
+            keep_picture(&folder.join(picture), picture, seen.difference);
+        }
         let latest = text.matches("\"latest\"").count();
         assert!(
             seen.found
@@ -326,7 +400,11 @@ fn pages_of_any_size_are_quick_and_complete_and_everybody_can_use_them() {
             "{name}: {}",
             seen.found
         );
-        assert!(latest > 0 && seen.tags.iter().all(|tags| tags == "latest"), "{name}: {:?}", seen.tags);
+        assert!(
+            latest > 0 && seen.tags.iter().all(|tags| tags.contains("latest")),
+            "{name}: {:?}",
+            seen.tags
+        );
         assert!(*repositories == 1 || text.len() as u64 / number < 1000, "{name}");
     }
     let summary = &small[0].summary;

@@ -517,6 +517,109 @@ fn a_run_shows_the_repositories_that_are_asked_for_in_the_order_that_is() {
     assert_eq!(shown(&["--show", "attention"]), [""; 0]);
 }
 
+/// Lines that are longer than a terminal is wide, but for what somebody copies: one word, as a digest, an address or a name, and a
+/// command.
+fn too_long(text: &str, width: usize) -> Vec<&str> {
+    let is_copied = |line: &str| !line.contains(' ') || line.starts_with("ecr-steward ");
+    let is_long = |line: &&str| line.chars().count() > width && !is_copied(line.trim());
+    text.lines().filter(is_long).collect()
+}
+
+#[test]
+fn no_table_is_wider_than_the_terminal() {
+    let aws = account();
+    aws.with(|registry| {
+        let name = "platform/payments-and-invoices/reconciliation-of-accounts-worker";
+        let mut repository = tests::site::repository(name);
+        let tags = ["release-2026-11-23-with-a-long-name", "latest-of-the-main-branch", "v1.20.300-rc.1"];
+        let first = repository.push("first", &tags);
+        let children = ["amd64", "arm64"].map(|platform| repository.push(platform, &[]));
+        let index = repository.push_index(&children.each_ref().map(String::as_str), &["v1"]);
+        for digest in children.iter().chain([&first, &index]) {
+            repository.age(digest, 1300.0);
+        }
+        repository.push("second", &["next"]);
+        registry.repositories.insert(name.to_owned(), repository);
+    });
+    aws.cloud(|cloud| {
+        let definition = cloud.ecs.register("web", &[&format!("{HOST}/team/app:ci-3")]);
+        cloud.ecs.run_task("production", &definition, None);
+    });
+    succeed(run(&aws, &["enforce", "--repository", "team/web", "--apply"]));
+    let first_run = succeed(run(&aws, &["runs", "list"]));
+    let run_id = first_run.lines().nth(1).and_then(|line| line.split(' ').next()).unwrap().to_owned();
+    let deleted = aws
+        .cloud(|cloud| cloud.keys(BUCKET, "journal/"))
+        .into_iter()
+        .find(|key| key.contains("/team/web/"))
+        .unwrap();
+    let line = aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{deleted}")).unwrap());
+    let line: Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+    let deleted = format!("team/web@{}", line["imageDigest"].as_str().unwrap());
+    aws.cloud(|cloud| cloud.eks_clusters.push("a-cluster-of-the-shop".to_owned()));
+    for arguments in [
+        &["preview", "--all"][..],
+        &["preview", "--all", "--show", "all"],
+        &["preview", "--all", "--summary"],
+        &["enforce", "--all"],
+        &["images", "list", "*"],
+        &["images", "restore", &deleted],
+        &["runs", "list"],
+        &["runs", "show", &run_id],
+        &["history", &deleted],
+        &["explain", "team/app:ci-1"],
+        &["explain", "team/app:ci-3", "--bucket", BUCKET],
+        &["doctor"],
+        &["explain-code"],
+        &["explain-code", "limit-percent"],
+        &["schema"],
+    ] {
+        for width in [20, 40, 50, 60, 61, 62, 80, 100, 140, 200] {
+            let output = signed_in(&aws).env("COLUMNS", width.to_string()).args(arguments).output().unwrap();
+            assert!(output.status.code().is_some_and(|code| code < 2), "{arguments:?}: {}", stderr(&output));
+            let text = stdout(&output);
+            assert!(!text.is_empty() || arguments[0] == "schema", "{arguments:?}");
+            // Narrower than this commands still work, and words run over the edge.
+            let width = width.max(40);
+            let long = too_long(&text, width);
+            assert!(long.is_empty(), "{arguments:?} at {width}: {long:#?}\n{text}");
+        }
+    }
+    // What a pipe reads has a line for each run, and sentences in one piece.
+    let piped = succeed(run(&aws, &["runs", "list"]));
+    assert_eq!(piped.lines().count(), 2, "{piped}");
+}
+
+#[test]
+fn runs_are_listed_by_their_start_and_not_by_when_their_reports_were_written() {
+    let aws = account();
+    succeed(run(&aws, &["enforce", "--repository", "team/app", "--apply"]));
+    let report = aws.cloud(|cloud| {
+        let key = cloud.keys(BUCKET, "runs/").into_iter().find(|key| key.ends_with("/report.json")).unwrap();
+        let path = format!("{BUCKET}/{key}");
+        let report = cloud.object_text(&path).unwrap();
+        cloud.delete(&path);
+        report
+    });
+    let mut report: Value = serde_json::from_str(&report).unwrap();
+    // As in a bucket that was copied: all are of today, and written in any order. There are more than are read at once.
+    let days = [7, 19, 2, 11, 20, 1, 15, 4, 9, 3, 17, 5, 12, 6, 18, 8, 16, 10, 14, 13];
+    for (place, day) in days.iter().enumerate() {
+        let id = format!("nightly-{place:02}");
+        report["runId"] = json!(id);
+        report["startedAt"] = json!(format!("2026-10-{day:02}T03:00:00Z"));
+        aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/runs/{id}/report.json"), &report.to_string()));
+    }
+    let listed = |last: &str| -> Vec<String> {
+        let list = succeed(run(&aws, &["runs", "list", "--last", last]));
+        list.lines().skip(1).map(|line| line.split_whitespace().nth(1).unwrap().to_owned()).collect()
+    };
+    assert_eq!(listed("3"), ["2026-10-20", "2026-10-19", "2026-10-18"]);
+    let all = listed("100");
+    assert_eq!(all.len(), days.len());
+    assert!(all.is_sorted_by(|one, other| one > other), "{all:?}");
+}
+
 #[test]
 fn a_name_of_the_policies_file_that_no_repository_has_is_a_warning() {
     let (aws, folder) = (account(), tempfile::tempdir().unwrap());

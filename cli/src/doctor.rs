@@ -80,18 +80,29 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
 }
 
 fn print(checks: &[Check]) -> Result<(), Failure> {
+    /// Characters of the status and the area, in front of what was found.
+    const LEAD: usize = 25;
     let mut out = output::text();
     for check in checks {
         let status = if check.is_well() { "ok" } else { "TO DO" };
-        writeln!(out, "{status:7}{:18}{}", check.area.title(), check.found)?;
+        output::paragraph(&mut out, &format!("{status:7}{:18}", check.area.title()), &check.found, LEAD)?;
         if let Some(to_do) = &check.to_do {
-            writeln!(out, "{:7}{:18}=> {to_do}", "", "")?;
+            output::paragraph(&mut out, "", &format!("=> {to_do}"), LEAD)?;
         }
     }
     let to_do = checks.iter().filter(|check| !check.is_well()).count();
     match to_do {
         0 => writeln!(out, "\nAll is well.")?,
-        some => writeln!(out, "\n{} to do. What is not known blocks deletion.", count(some as u64, "thing"))?,
+        some => {
+            let things = count(some as u64, "thing");
+            writeln!(out)?;
+            output::paragraph(
+                &mut out,
+                "",
+                &format!("{things} to do. What is not known blocks deletion."),
+                0,
+            )?;
+        }
     }
     out.flush()?;
     Ok(())

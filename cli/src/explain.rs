@@ -12,6 +12,7 @@ use shared::domain::preview::model::PreviewReport;
 use shared::domain::preview::{Preview, Question};
 use shared::domain::repository::Name;
 use shared::domain::text::instant::Instant;
+use shared::domain::text::printable::on_one_line;
 use shared::domain::text::quantity::{age, bytes};
 use shared::workflows::enforcement::RunContext;
 use shared::workflows::enforcement::inventory::assign;
@@ -267,42 +268,42 @@ fn print(explanation: &Value) -> Result<(), Failure> {
     let tags: Vec<&str> =
         explanation["imageTags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let tags = if tags.is_empty() { "untagged".to_owned() } else { tags.join(", ") };
-    writeln!(out, "{}: {tags}", text("repositoryName").unwrap_or_default())?;
+    let mut line = |lead: &str, words: &str| output::paragraph(&mut out, lead, &on_one_line(words), 2);
+    line(&format!("{}: ", text("repositoryName").unwrap_or_default()), &tags)?;
     let pushed = at("imagePushedAt").map(|pushed| age(now, pushed)).unwrap_or_default();
     let pulled = at("lastRecordedPullTime")
         .map_or_else(|| "never pulled".to_owned(), |pulled| format!("pulled {} ago", age(now, pulled)));
     let size = bytes(explanation["imageSizeInBytes"].as_u64().unwrap_or_default());
-    writeln!(out, "  {}\n  {size}, pushed {pushed} ago, {pulled}", text("imageDigest").unwrap_or_default())?;
-    writeln!(out, "Policy: {}", text("policy").unwrap_or_default())?;
-    let verdict = match (text("verdict").as_deref(), text("keptByPolicy")) {
-        (_, Some(kept)) => format!("Kept: {kept}"),
-        (Some("EXPIRES"), _) => format!("Expires: {}", text("reason").unwrap_or_default()),
-        (Some("MOVES_TO_ARCHIVE"), _) => {
-            format!("Moves to the archive: {}", text("reason").unwrap_or_default())
-        }
-        _ => format!("Kept: {}", text("reason").unwrap_or_default()),
-    };
-    writeln!(out, "{verdict}")?;
+    line("", &text("imageDigest").unwrap_or_default())?;
+    line("", &format!("{size}, pushed {pushed} ago, {pulled}"))?;
+    line("Policy: ", &text("policy").unwrap_or_default())?;
+    let reason = || text("reason").unwrap_or_default();
+    match (text("verdict").as_deref(), text("keptByPolicy")) {
+        (_, Some(kept)) => line("Kept: ", &kept)?,
+        (Some("EXPIRES"), _) => line("Expires: ", &reason())?,
+        (Some("MOVES_TO_ARCHIVE"), _) => line("Moves to the archive: ", &reason())?,
+        _ => line("Kept: ", &reason())?,
+    }
     if let Some(used_by) = text("usedBy") {
-        writeln!(out, "In use: {used_by}")?;
+        line("In use: ", &used_by)?;
     }
     if explanation["expiresInUse"] == true {
-        writeln!(
-            out,
-            "Attention: ECR takes it although it is in use. Write `apply: protect` or `apply: delete` for the repository, or delete its \
-             lifecycle policy"
+        line(
+            "Attention: ",
+            "ECR takes it although it is in use. Write `apply: protect` or `apply: delete` for the repository, or delete its lifecycle \
+             policy",
         )?;
     }
-    for (name, label) in [("blockedBy", "Blocked"), ("usageUnknown", "Unreadable usage source")] {
-        for line in explanation[name].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            writeln!(out, "{label}: {line}")?;
+    for (name, label) in [("blockedBy", "Blocked: "), ("usageUnknown", "Unreadable usage source: ")] {
+        for words in explanation[name].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            line(label, words)?;
         }
     }
     match (text("expiresAt"), text("transitionsAt")) {
-        (Some(at), _) => writeln!(out, "Expires: {at}, if nothing changes")?,
-        (None, Some(at)) => writeln!(out, "Moves to the archive: {at}, if nothing changes")?,
+        (Some(at), _) => line("Expires: ", &format!("{at}, if nothing changes"))?,
+        (None, Some(at)) => line("Moves to the archive: ", &format!("{at}, if nothing changes"))?,
         (None, None) if text("verdict").as_deref() == Some("KEPT") => {
-            writeln!(out, "Expires: by no rule by age as things are")?;
+            line("Expires: ", "by no rule by age as things are")?;
         }
         (None, None) => {}
     }

@@ -3,12 +3,13 @@
 //! The reader of a pipe may close it early. Further output is then dropped, and the command ends with its usual exit code:
 //! `enforce | head` still tells whether something needs attention.
 
-use std::io::{self, BufWriter, StderrLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StderrLock, Write};
 
 use clap::ValueEnum;
 use shared::domain::text::printable::{Notation, Printer};
+use shared::report::table;
 
-use crate::pager;
+use crate::{pager, preview};
 
 /// The format of a command's output that is not a table.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -67,6 +68,13 @@ pub(crate) fn line(line: &str) -> io::Result<()> {
     out.flush()
 }
 
+/// Prints a sentence, in as many lines as it takes on a terminal.
+pub(crate) fn sentence(words: &str) -> io::Result<()> {
+    let mut out = text();
+    paragraph(&mut out, "", words, 0)?;
+    out.flush()
+}
+
 /// Prints a value as JSON.
 pub(crate) fn value(value: &impl serde::Serialize) -> io::Result<()> {
     let mut out = json();
@@ -86,23 +94,31 @@ pub(crate) fn note(text: &str) {
 /// A paragraph behind `lead`, in lines of at most `width` characters, the later ones behind `indentation` spaces. A longer word has a
 /// line of its own. Ends with a line break.
 pub(crate) fn wrapped(lead: &str, text: &str, width: usize, indentation: usize) -> String {
-    let mut lines = lead.to_owned();
-    let mut used = lead.chars().count();
-    for (place, word) in text.split(' ').filter(|word| !word.is_empty()).enumerate() {
-        let length = word.chars().count();
-        if place > 0 && used + 1 + length > width {
-            lines.push('\n');
-            lines.extend(std::iter::repeat_n(' ', indentation));
-            used = indentation;
-        } else if place > 0 {
-            lines.push(' ');
-            used += 1;
-        }
-        lines.push_str(word);
-        used += length;
-    }
+    let mut lines = table::lines(lead, text, width, indentation).join("\n");
     lines.push('\n');
     lines
+}
+
+/// Writes a paragraph as [`wrapped`] makes it on a terminal, or where `COLUMNS` says how wide lines are. Elsewhere programs look for
+/// lines, and a paragraph is one. Without a lead the first line is indented as well.
+pub(crate) fn paragraph(out: &mut impl Write, lead: &str, text: &str, indentation: usize) -> io::Result<()> {
+    let width = line_style().columns();
+    // Most of a line is for words.
+    let indentation = indentation.min(width / 3);
+    let indented = " ".repeat(indentation);
+    let mut lead = if lead.is_empty() { &indented } else { lead };
+    for line in text.split('\n') {
+        out.write_all(wrapped(lead, line, width, indentation).as_bytes())?;
+        lead = &indented;
+    }
+    Ok(())
+}
+
+/// The style of what has a line for each thing: as wide as the terminal or as `COLUMNS` says; in a pipe or a file as wide as it is.
+pub(crate) fn line_style() -> table::Style {
+    let style = preview::style();
+    let is_said = io::stdout().is_terminal() || std::env::var_os("COLUMNS").is_some();
+    if is_said { style } else { table::Style { width: u16::MAX, ..style } }
 }
 
 /// Prints the command that explains these codes on standard error, after a report for people.

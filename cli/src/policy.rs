@@ -6,6 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use shared::domain::lifecycle::LifecyclePolicy;
 use shared::domain::repository::Name;
+use shared::domain::text::printable::on_one_line;
 use shared::workflows::enforcement::restore_policy::{self, JOURNAL_DAYS, Restoration};
 
 use crate::account::{self, Aws, Bucket, Which};
@@ -76,11 +77,11 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             output::note(&format!("ecr-steward: warning: {warning}"));
         }
         if restoration.is_attached() {
-            output::line("Nothing to do: the policy is attached.")?;
+            output::sentence("Nothing to do: the policy is attached.")?;
             return Ok(Outcome::Success);
         }
         if !arguments.apply {
-            output::line("Dry run: nothing was changed. Add --apply to put the policy back.")?;
+            output::sentence("Dry run: nothing was changed. Add --apply to put the policy back.")?;
             return Ok(Outcome::Success);
         }
         // Only here there is something that can change a policy.
@@ -90,7 +91,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             Some(key) => format!("What it replaced is s3://{}/{key}.", clients.bucket),
             None => "Nothing was attached.".to_owned(),
         };
-        output::line(&format!("Put the policy back. {before}"))?;
+        output::sentence(&format!("Put the policy back. {before}"))?;
         Ok(Outcome::Success)
     })
 }
@@ -108,8 +109,9 @@ fn nothing_replaced(arguments: &Restore, bucket: &str) -> Failure {
 fn print(restoration: &Restoration) -> io::Result<()> {
     let Restoration { repository, key, replaced, attached, .. } = restoration;
     let mut out = output::text();
-    writeln!(out, "{repository}: replaced on {} by {} of {}", replaced.at, replaced.run_id, replaced.by)?;
-    writeln!(out, "  since {}", replaced.reason)?;
+    let replacement = format!("replaced on {} by {} of {}", replaced.at, replaced.run_id, replaced.by);
+    output::paragraph(&mut out, &format!("{repository}: "), &on_one_line(&replacement), 2)?;
+    output::paragraph(&mut out, "  since ", &on_one_line(&replaced.reason), 4)?;
     writeln!(out, "  {key}")?;
     let (current, policy) = (restoration.attached_policy(), restoration.policy());
     writeln!(out, "\nAttached:")?;
@@ -132,7 +134,7 @@ fn print(restoration: &Restoration) -> io::Result<()> {
             writeln!(out, "  none")?;
         }
         for change in changes {
-            writeln!(out, "  {change}")?;
+            output::paragraph(&mut out, "  ", &change.to_string(), 4)?;
         }
     }
     writeln!(out)?;
@@ -140,5 +142,5 @@ fn print(restoration: &Restoration) -> io::Result<()> {
 }
 
 fn print_rules(out: &mut impl Write, policy: &LifecyclePolicy) -> io::Result<()> {
-    policy.rules().iter().try_for_each(|rule| writeln!(out, "  {rule}"))
+    policy.rules().iter().try_for_each(|rule| output::paragraph(out, "  ", &rule.to_string(), 4))
 }

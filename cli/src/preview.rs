@@ -492,14 +492,15 @@ impl Printed {
                     Some(order) => out.write_all(summary::render(self.rows, order, style()).as_bytes())?,
                     None if self.rows.len() > 1 => {
                         let total = summary::total(&self.rows);
-                        writeln!(
-                            out,
-                            "\nIn {}: {} expire, at most {}; {} kept. --summary has a row for each.",
+                        let words = format!(
+                            "In {}: {} expire, at most {}; {} kept. --summary has a row for each.",
                             total.repository,
                             grouped(total.expiring),
                             bytes(total.expiring_bytes),
                             grouped(total.kept)
-                        )?;
+                        );
+                        writeln!(out)?;
+                        out.write_all(output::wrapped("", &words, style().columns(), 2).as_bytes())?;
                     }
                     None => {}
                 }

@@ -10,6 +10,7 @@ use shared::aws::http_api::path;
 use shared::aws::pages::Pages;
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::domain::repository::Name;
+use shared::domain::text::printable::on_one_line;
 
 use crate::account::{self, Aws, Stack};
 use crate::api::Api;
@@ -389,29 +390,35 @@ fn print(shown: &Value) -> Result<(), Failure> {
         ("Scan on push", &repository["imageScanningConfiguration"]["scanOnPush"]),
         ("Encryption", &repository["encryptionConfiguration"]["encryptionType"]),
     ];
+    /// Characters of a label.
+    const LABEL: usize = 16;
+    let mut line = |label: &str, words: &str| {
+        output::paragraph(&mut out, &format!("{label:LABEL$}"), &on_one_line(words), LABEL)
+    };
     for (label, value) in lines {
-        writeln!(out, "{label:16}{}", text(value))?;
+        line(label, &text(value))?;
     }
     for tag in repository["tags"].as_array().into_iter().flatten() {
-        writeln!(out, "{:16}{}={}", "Resource tag", text(&tag["Key"]), text(&tag["Value"]))?;
+        line("Resource tag", &format!("{}={}", text(&tag["Key"]), text(&tag["Value"])))?;
     }
     let policy = repository["lifecyclePolicyText"].as_str();
     match policy.map(PolicySource::parse) {
-        None => writeln!(out, "{:16}none", "Lifecycle")?,
-        Some(Err(_)) => writeln!(out, "{:16}{}", "Lifecycle", text(&repository["lifecyclePolicyText"]))?,
+        None => line("Lifecycle", "none")?,
+        Some(Err(_)) => line("Lifecycle", &text(&repository["lifecyclePolicyText"]))?,
         Some(Ok(source)) => {
             for rule in source.policy().into_iter().flat_map(LifecyclePolicy::rules) {
-                writeln!(out, "{:16}{rule}", "Lifecycle")?;
+                line("Lifecycle", &rule.to_string())?;
             }
         }
     }
     let status = &repository["lifecyclePolicyStatus"];
     if !status.is_null() {
-        writeln!(out, "{:16}{}", "", text(status))?;
+        line("", &text(status))?;
     }
     let commands = shown["commands"].as_object();
     for (name, command) in commands.into_iter().flatten() {
-        writeln!(out, "{:16}{}", format!("To {name}"), text(command))?;
+        // It is copied, and stays in one piece.
+        writeln!(out, "{:LABEL$}{}", format!("To {name}"), on_one_line(&text(command)))?;
     }
     out.flush()?;
     Ok(())

@@ -6,6 +6,7 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared::aws::Failure as AwsFailure;
+use shared::aws::s3::Listed;
 use shared::domain::enforcement::image_history::{HistoryEntry, Presence};
 use shared::domain::enforcement::journal::{self, Line, RestoreLine};
 use shared::domain::enforcement::run::RUNS;
@@ -13,7 +14,9 @@ use shared::domain::preview::model::ActionKind;
 use shared::domain::text::instant::Instant;
 use shared::domain::text::printable::on_one_line;
 use shared::domain::text::quantity::{bytes, grouped};
+use shared::domain::usage::usage_snapshot::CLOCK_SECONDS;
 use shared::report::run::{RunReport, RunStatus};
+use shared::report::table::layout::{Cell, Column, Layout, Paint};
 use shared::workflows::enforcement::restore_policy::JOURNAL_DAYS;
 use shared::workflows::enforcement::summarize::LATEST;
 use shared::workflows::enforcement::{RunContext, read_journal, write_journal};
@@ -115,52 +118,126 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
 }
 
 fn list(arguments: &List, aws: &Aws) -> Result<Outcome, Failure> {
-    let reports = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
+    let runs = account::work(aws, &arguments.bucket.needed(), async |clients, _| {
         progress::phase("listing runs");
         let listed = clients.s3.list(clients.bucket, RUNS).await?;
-        let mut keys: Vec<_> =
-            listed.into_iter().filter(|object| object.key.ends_with("/report.json")).collect();
-        keys.sort_by_key(|object| std::cmp::Reverse(object.modified_at));
-        keys.truncate(arguments.last as usize);
-        let clients = &clients;
-        let reading = stream::iter(keys).map(async |object| report(clients, &object.key).await);
-        reading.buffered(READ_CONCURRENCY).try_collect::<Vec<_>>().await
+        let reports = listed.into_iter().filter(|object| object.key.ends_with("/report.json")).collect();
+        last_runs(&clients, reports, arguments.last as usize).await
     })?;
-    let mut out = output::text();
-    if reports.iter().all(Option::is_none) {
+    if runs.is_empty() {
         output::note("There is no run yet");
         return Ok(Outcome::Success);
     }
-    writeln!(
-        out,
-        "{:38}{:22}{:9}{:>9}{:>9}{:>9}{:>9}  BY",
-        "RUN", "STARTED", "STATUS", "PLANNED", "DELETED", "FAILED", "BLOCKED"
-    )?;
-    for report in reports.iter().flatten() {
-        let totals = &report.totals;
-        let status = match (report.status, report.run.dry_run) {
-            (RunStatus::Failed, _) => "failed",
-            (RunStatus::Attention, _) => "problems",
-            (RunStatus::Succeeded, true) => "dry run",
-            (RunStatus::Succeeded, false) => "done",
-        };
-        let started = report.run.started_at.to_string();
-        let started = started.split('.').next().unwrap_or(&started).trim_end_matches('Z').replace('T', " ");
-        let by = report.run.started_by.as_deref().unwrap_or("-");
-        let by = by.rsplit_once(":execution:").map_or(by, |_| "the stack");
-        writeln!(
-            out,
-            "{:38}{started:22}{status:9}{:>9}{:>9}{:>9}{:>9}  {}",
-            on_one_line(&report.run.run_id),
-            grouped(totals.expiring.image_total_count),
-            grouped(totals.deleted.image_total_count),
-            grouped(totals.failed.image_total_count),
-            grouped(totals.blocked.image_total_count),
-            on_one_line(by)
-        )?;
+    let numbers = |amount: fn(&PastRun) -> u64| {
+        runs.iter().map(|run| grouped(amount(run)).len()).max().unwrap_or_default()
+    };
+    let texts = |text: fn(&PastRun) -> &str| {
+        runs.iter().map(|run| text(run).chars().count()).max().unwrap_or_default()
+    };
+    let layout = Layout::new(
+        &[
+            Column::fixed("RUN", texts(|run| &run.id)),
+            Column::fixed("STARTED", 19),
+            Column::fixed("STATUS", 8),
+            Column::number("PLANNED", numbers(|run| run.planned)),
+            Column::number("DELETED", numbers(|run| run.deleted)),
+            Column::number("FAILED", numbers(|run| run.failed)),
+            Column::number("BLOCKED", numbers(|run| run.blocked)),
+            Column::text("BY", 12, texts(|run| &run.by)),
+        ],
+        output::line_style(),
+    );
+    let mut text = String::new();
+    layout.header(&mut text);
+    for run in &runs {
+        let (status, paint) = run.status;
+        layout.row(
+            &mut text,
+            &[
+                Cell::new(&*run.id),
+                Cell::new(run.started()),
+                Cell::new(status).paint(paint),
+                Cell::new(grouped(run.planned)),
+                Cell::new(grouped(run.deleted)),
+                Cell::new(grouped(run.failed)),
+                Cell::new(grouped(run.blocked)),
+                Cell::new(&*run.by),
+            ],
+        );
     }
+    let mut out = output::tables();
+    out.write_all(text.as_bytes())?;
     out.flush()?;
     Ok(Outcome::Success)
+}
+
+/// A line of the list of runs.
+#[derive(Debug)]
+struct PastRun {
+    started_at: Instant,
+    id: String,
+    status: (&'static str, Paint),
+    planned: u64,
+    deleted: u64,
+    failed: u64,
+    blocked: u64,
+    by: String,
+}
+
+impl PastRun {
+    fn of(report: RunReport) -> Self {
+        let totals = &report.totals;
+        let by = report.run.started_by.as_deref().unwrap_or("-");
+        Self {
+            started_at: report.run.started_at,
+            status: match (report.status, report.run.dry_run) {
+                (RunStatus::Failed, _) => ("failed", Paint::Red),
+                (RunStatus::Attention, _) => ("problems", Paint::Yellow),
+                (RunStatus::Succeeded, true) => ("dry run", Paint::Plain),
+                (RunStatus::Succeeded, false) => ("done", Paint::Green),
+            },
+            planned: totals.expiring.image_total_count,
+            deleted: totals.deleted.image_total_count,
+            failed: totals.failed.image_total_count,
+            blocked: totals.blocked.image_total_count,
+            by: by.rsplit_once(":execution:").map_or(by, |_| "the stack").to_owned(),
+            id: report.run.run_id,
+        }
+    }
+
+    /// When it started, to the second and in UTC.
+    fn started(&self) -> String {
+        let started = self.started_at.to_string();
+        started.split('.').next().unwrap_or(&started).trim_end_matches('Z').replace('T', " ")
+    }
+}
+
+/// The runs that started last, the last one first. When an object was written says only when its run had started at the latest: a
+/// long run ends after a short one that started later, and objects of a bucket that was copied are all of one day. So reports are
+/// read, the last written first, until those that are left cannot have started later.
+async fn last_runs(
+    clients: &RunContext<'_>,
+    mut reports: Vec<Listed>,
+    last: usize,
+) -> Result<Vec<PastRun>, Failure> {
+    // Whatever has no time may be of any run.
+    reports.sort_by_key(|object| std::cmp::Reverse(object.modified_at.map_or(i64::MAX, Instant::micros)));
+    let mut runs: Vec<PastRun> = Vec::new();
+    for some in reports.chunks(READ_CONCURRENCY) {
+        let written = some.first().and_then(|object| object.modified_at);
+        let of_last = runs.get(last.saturating_sub(1)).map(|run| run.started_at);
+        if let (Some(written), Some(started)) = (written, of_last)
+            && written.micros().saturating_add(CLOCK_SECONDS * 1_000_000) < started.micros()
+        {
+            break;
+        }
+        let reading = stream::iter(some).map(async |object| report(clients, &object.key).await);
+        let read: Vec<Option<RunReport>> = reading.buffered(READ_CONCURRENCY).try_collect().await?;
+        runs.extend(read.into_iter().flatten().map(PastRun::of));
+        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
+        runs.truncate(last);
+    }
+    Ok(runs)
 }
 
 /// A report; `None` if it no longer exists.
@@ -300,16 +377,18 @@ async fn entries(
 
 fn print(called: &Called, entries: &[HistoryEntry]) -> Result<(), Failure> {
     let mut out = output::text();
+    let mut print = |lead: &str, words: &str| output::paragraph(&mut out, lead, &on_one_line(words), 4);
     for entry in entries {
         let line = &entry.line;
         let done = entry.headline();
         let tags =
             if line.image_tags.is_empty() { "untagged".to_owned() } else { line.image_tags.join(", ") };
-        writeln!(out, "{} {done} on {} by {}", line.image_digest, line.at, line.by)?;
+        print(&format!("{} ", line.image_digest), &format!("{done} on {} by {}", line.at, line.by))?;
         if let Some(sequel) = entry.sequel() {
-            writeln!(out, "  {}", on_one_line(&sequel))?;
+            print("  ", &sequel)?;
         }
-        writeln!(out, "  {tags}, {}, pushed {}", bytes(line.image_size_in_bytes), line.image_pushed_at)?;
+        let size = bytes(line.image_size_in_bytes);
+        print("  ", &format!("{tags}, {size}, pushed {}", line.image_pushed_at))?;
         match (&line.policy, line.applied_rule_priority) {
             (Some(policy), Some(rule)) => {
                 let version = line
@@ -317,34 +396,35 @@ fn print(called: &Called, entries: &[HistoryEntry]) -> Result<(), Failure> {
                     .as_ref()
                     .map(|version| format!(", version {version}"))
                     .unwrap_or_default();
-                writeln!(out, "  by rule {rule} of {policy} in policies.yaml{version}")?;
+                print("  ", &format!("by rule {rule} of {policy} in policies.yaml{version}"))?;
             }
-            _ => writeln!(out, "  by hand")?,
+            _ => print("  ", "by hand")?,
         }
-        writeln!(out, "  {}\n  in the run {}", line.reason, line.run_id)?;
+        print("  ", &line.reason)?;
+        print("  ", &format!("in the run {}", line.run_id))?;
         match line.usage_read_at {
-            Some(at) => writeln!(out, "  by what was in use at {at}")?,
-            None => writeln!(out, "  without a look at what was in use")?,
+            Some(at) => print("  ", &format!("by what was in use at {at}"))?,
+            None => print("  ", "without a look at what was in use")?,
         }
         for restored in &entry.restored {
-            writeln!(out, "  restored on {} by {} ({})", restored.at, restored.by, restored.run_id)?;
+            print("  ", &format!("restored on {} by {} ({})", restored.at, restored.by, restored.run_id))?;
         }
     }
     if let Some(HistoryEntry { line, .. }) = entries.first().filter(|entry| !entry.is_there()) {
         let (name, digest) = (&called.repository, &line.image_digest);
-        match (line.action.kind, &line.image_manifest) {
-            (ActionKind::Expire, None) => writeln!(
-                out,
+        let command = format!("ecr-steward images restore {name}@{digest} --apply");
+        let way = match (line.action.kind, &line.image_manifest) {
+            (ActionKind::Expire, None) => {
                 "It cannot come back: ECR did not give its manifest when it was deleted; build it once more"
-            )?,
-            (ActionKind::Transition, _) => writeln!(
-                out,
-                "To get it back out of the archive:\n  ecr-steward images restore {name}@{digest} --apply"
-            )?,
-            (ActionKind::Expire, Some(_)) => writeln!(
-                out,
-                "To get it back, as long as ECR has its layers:\n  ecr-steward images restore {name}@{digest} --apply"
-            )?,
+            }
+            (ActionKind::Transition, _) => "To get it back out of the archive:",
+            (ActionKind::Expire, Some(_)) => "To get it back, as long as ECR has its layers:",
+        };
+        // A command stands on a line of its own, to be copied.
+        let is_lost = line.action.kind == ActionKind::Expire && line.image_manifest.is_none();
+        output::paragraph(&mut out, "", way, 0)?;
+        if !is_lost {
+            writeln!(out, "  {command}")?;
         }
     }
     out.flush()?;

@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
         None => {
             let mut out = output::text();
             for schema in ALL {
-                writeln!(out, "{:<16}{}", schema.name, schema.about)?;
+                output::paragraph(&mut out, &format!("{:<16}", schema.name), schema.about, 16)?;
             }
             out.flush()?;
         }

@@ -3,7 +3,8 @@ container image.
 
     package.py template TEMPLATE OUT        template.yaml as deploy.yaml, whose CodeUris are parameters
     package.py zip BOOTSTRAP OUT            a function's program as a Lambda zip, the same bytes each time
-    package.py image VERSION AMD64 ARM64 OUT    the programs of two processors as an image, an archive of an OCI layout
+    package.py image VERSION AMD64 ARM64 AUTHORITIES OUT    the programs of two processors with certificate authorities as an image, an
+                                            archive of an OCI layout
     package.py check OUT                    whether the template and the zips of a folder belong together
     package.py test                         tests of this file
 
@@ -90,11 +91,23 @@ def pack(bootstrap: bytes) -> bytes:
         return file.read()
 
 
+# Where programs of Linux look for certificate authorities.
+AUTHORITIES = "etc/ssl/certs/ca-certificates.crt"
+
+
 def archive(files: list[tuple[str, bytes, int]]) -> bytes:
-    """Files as a tar archive: without times and owners, so that the same files are the same archive."""
+    """Files as a tar archive, behind the folders that they are in: without times and owners, so that the same files are the same
+    archive."""
     target = io.BytesIO()
+    folders: set[str] = set()
     with tarfile.open(fileobj=target, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, content, mode in files:
+            for folder in reversed(Path(name).parents):
+                if str(folder) not in ("", ".", *folders):
+                    folders.add(str(folder))
+                    entry = tarfile.TarInfo(str(folder))
+                    entry.type, entry.mode = tarfile.DIRTYPE, 0o755
+                    tar.addfile(entry)
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             entry.mode = mode
@@ -102,9 +115,9 @@ def archive(files: list[tuple[str, bytes, int]]) -> bytes:
     return target.getvalue()
 
 
-def image(version: str, programs: dict[str, bytes]) -> bytes:
-    """Static programs, by processor, as an image with nothing else in it: the archive of an OCI layout, as `skopeo copy --all` and
-    `crane push` take it. It is what infra/usage-reporter/kubernetes/Dockerfile makes."""
+def image(version: str, programs: dict[str, bytes], authorities: bytes) -> bytes:
+    """Static programs, by processor, as an image with nothing else in it but certificate authorities: the archive of an OCI layout, as
+    `skopeo copy --all` and `crane push` take it. It is what infra/usage-reporter/kubernetes/Dockerfile makes."""
     blobs: dict[str, bytes] = {}
 
     def blob(media_type: str, content: bytes) -> dict:
@@ -117,7 +130,7 @@ def image(version: str, programs: dict[str, bytes]) -> bytes:
 
     manifests = []
     for architecture, program in sorted(programs.items()):
-        layer = archive([("ecr-steward", program, 0o755)])
+        layer = archive([("ecr-steward", program, 0o755), (AUTHORITIES, authorities, 0o644)])
         config = document(
             "application/vnd.oci.image.config.v1+json",
             {
@@ -211,10 +224,10 @@ Resources:
 
     def test_an_image_has_the_program_of_each_processor_and_every_digest_fits(self):
         programs = {"amd64": b"program of one", "arm64": b"program of another"}
-        made = image("0.1.0", programs)
-        self.assertEqual(made, image("0.1.0", programs))
+        made = image("0.1.0", programs, b"authorities")
+        self.assertEqual(made, image("0.1.0", programs, b"authorities"))
         with tarfile.open(fileobj=io.BytesIO(made)) as tar:
-            files = {entry.name: tar.extractfile(entry).read() for entry in tar.getmembers()}
+            files = {entry.name: tar.extractfile(entry).read() for entry in tar.getmembers() if entry.isfile()}
 
         def document(descriptor: dict) -> bytes:
             content = files["blobs/" + descriptor["digest"].replace(":", "/")]
@@ -233,9 +246,11 @@ Resources:
             unpacked = gzip.decompress(document(layer))
             self.assertEqual(config["rootfs"]["diff_ids"], [f"sha256:{hashlib.sha256(unpacked).hexdigest()}"])
             with tarfile.open(fileobj=io.BytesIO(unpacked)) as tar:
-                (entry,) = tar.getmembers()
-                self.assertEqual((entry.name, entry.mode), ("ecr-steward", 0o755))
-                found[config["architecture"]] = tar.extractfile(entry).read()
+                entries = [(entry.name, entry.mode) for entry in tar.getmembers()]
+                folders = [(folder, 0o755) for folder in ("etc", "etc/ssl", "etc/ssl/certs")]
+                self.assertEqual(entries, [("ecr-steward", 0o755), *folders, (AUTHORITIES, 0o644)])
+                self.assertEqual(tar.extractfile(AUTHORITIES).read(), b"authorities")
+                found[config["architecture"]] = tar.extractfile("ecr-steward").read()
         self.assertEqual(found, programs)
 
     def test_a_zip_that_is_not_there_is_told(self):
@@ -257,9 +272,9 @@ def main(arguments: list[str]) -> int:
             print(f"{target}: {len(functions)} functions")
         case ["zip", source, target]:
             Path(target).write_bytes(pack(Path(source).read_bytes()))
-        case ["image", version, amd64, arm64, target]:
+        case ["image", version, amd64, arm64, authorities, target]:
             programs = {"amd64": Path(amd64).read_bytes(), "arm64": Path(arm64).read_bytes()}
-            Path(target).write_bytes(image(version, programs))
+            Path(target).write_bytes(image(version, programs, Path(authorities).read_bytes()))
         case ["check", folder]:
             absent = missing(Path(folder))
             if absent:

@@ -3,21 +3,23 @@
 # Lambda zips with a packaged template, SBOMs and checksums.
 #
 #   infra/release/release.sh [FOLDER]          into FOLDER (target/release-artifacts)
-#   infra/release/release.sh test [FOLDER]     looks at what is there: checksums, the wheel in a fresh environment, the template
+#   infra/release/release.sh test [FOLDER]     looks at what is there: checksums, the wheel in a fresh environment, the image as a runtime
+#                                              takes it, the template
 #   infra/release/release.sh compare           makes it twice from clean folders and compares
 #   infra/release/release.sh repository        says where the project is published
 #
 # A release has to know where the project is published: `repository` in Cargo.toml, or REPOSITORY_URL=https://HOST/OWNER/ecr-steward, which
 # is written there.
 #
-# Needs Rust with rustup, Python 3.11 and git. Installs the rest into target/release-tools: maturin, zig, cargo-zigbuild and
-# cargo-lambda from PyPI, cargo-cyclonedx from crates.io. Takes about half an hour on two cores.
+# Needs Rust with rustup, Python 3.11 and git, and for the test openssl. Installs the rest into target/release-tools: maturin, zig,
+# cargo-zigbuild, cargo-lambda and Mozilla's certificate authorities from PyPI, cargo-cyclonedx from crates.io. Takes about half an hour on
+# two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 readonly BINARY_TARGETS=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
 readonly WHEEL_TARGETS=(x86_64-unknown-linux-musl aarch64-unknown-linux-musl)
-readonly TOOLS=(maturin==1.16.0 ziglang==0.15.2 cargo-zigbuild==0.24.1 cargo-lambda==1.9.2)
+readonly TOOLS=(maturin==1.16.0 ziglang==0.15.2 cargo-zigbuild==0.24.1 cargo-lambda==1.9.2 certifi==2026.10.19.post1)
 readonly CYCLONEDX=0.5.9
 
 root=$PWD
@@ -94,7 +96,7 @@ binaries() {
 image() {
   step 'the container image'
   python3 infra/release/package.py image "$version" \
-    target/{x86_64,aarch64}-unknown-linux-musl/release/ecr-steward "$1/ecr-steward-image.tar"
+    target/{x86_64,aarch64}-unknown-linux-musl/release/ecr-steward "$("$tools/bin/python3" -m certifi)" "$1/ecr-steward-image.tar"
 }
 
 wheels() {
@@ -202,6 +204,8 @@ try() {
   "$environment/ecr-steward" in-use --help | grep --fixed-strings --quiet -- --kubernetes
   ! ldd "$environment/ecr-steward" 2>/dev/null | grep --quiet '=>'
   rm -rf "$environment"
+  step 'the container image, as a pod of a cluster'
+  python3 infra/release/try_image.py "$out/ecr-steward-image.tar" "$version"
   step 'the packaged template on the local AWS'
   cargo build --quiet --package local
   eval "$(target/debug/local up)"

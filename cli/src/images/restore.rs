@@ -210,7 +210,7 @@ impl Printer<'_> {
                     failed => format!("; {failed} images or tags do not come back"),
                 };
                 let images = count(changed as u64, "image");
-                output::line(&match (is_applied, changed) {
+                output::sentence(&match (is_applied, changed) {
                     (_, 0) => format!("Nothing to restore{not}."),
                     (true, _) => format!("Restored {images}{not}."),
                     (false, _) => {
@@ -223,6 +223,11 @@ impl Printer<'_> {
         }
         Ok(if failed == 0 { Outcome::Success } else { Outcome::Different })
     }
+}
+
+/// A paragraph below the name of its repository.
+fn line(out: &mut impl Write, text: &str) -> std::io::Result<()> {
+    output::paragraph(out, "  ", &on_one_line(text), 4)
 }
 
 fn text(out: &mut impl Write, report: &RestoreReport, bucket: &str) -> std::io::Result<()> {
@@ -245,7 +250,7 @@ fn text(out: &mut impl Write, report: &RestoreReport, bucket: &str) -> std::io::
             (Some(at), Some(run_id)) => format!("; removed {at} in the run {run_id}"),
             _ => String::new(),
         };
-        writeln!(out, "  {}", on_one_line(&format!("{image_digest}{tags} {what}{removed}")))?;
+        line(out, &format!("{image_digest}{tags} {what}{removed}"))?;
     }
     for Refused { image_id, failure_reason, .. } in &report.failures {
         let Deleted { image_digest, image_tag } = image_id;
@@ -254,21 +259,22 @@ fn text(out: &mut impl Write, report: &RestoreReport, bucket: &str) -> std::io::
             (Some(name), None) | (None, Some(name)) => name.clone(),
             (None, None) => "an image".to_owned(),
         };
-        writeln!(out, "  {}", on_one_line(&format!("{what} does not come back: {failure_reason}")))?;
+        line(out, &format!("{what} does not come back: {failure_reason}"))?;
     }
     for replica in &report.replicas {
-        writeln!(
+        line(
             out,
-            "  The repository is replicated to {} in {}. If that registry has it:",
-            on_one_line(&replica.registry_id),
-            on_one_line(&replica.region)
+            &format!(
+                "The repository is replicated to {} in {}. If that registry has it:",
+                replica.registry_id, replica.region
+            ),
         )?;
         for command in &replica.commands {
             writeln!(out, "    {}", on_one_line(command))?;
         }
     }
     if let Some(key) = &report.journal {
-        writeln!(out, "  {}", on_one_line(&format!("written down in s3://{bucket}/{key}")))?;
+        line(out, &format!("written down in s3://{bucket}/{key}"))?;
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Calls over a connector that answers what a test wants: where they go, and what answers mean.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
@@ -34,7 +36,7 @@ impl http_body::Body for Parts {
     type Error = std::io::Error;
 
     fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
         let Some(left) = self.left.checked_sub(1) else {
@@ -355,6 +357,65 @@ fn what_passes_is_tried_again_and_a_connection_that_breaks_within_an_object_too(
     assert_eq!(canned.hosts().len(), 6);
 }
 
+/// A body of which a byte comes every half second, for ever.
+struct Dripping(Pin<Box<tokio::time::Sleep>>);
+
+impl Dripping {
+    const PAUSE: Duration = Duration::from_millis(500);
+
+    fn answers(number: usize) -> impl Iterator<Item = Answer> {
+        std::iter::repeat_with(|| {
+            let body = SdkBody::from_body_1_x(Self(Box::pin(tokio::time::sleep(Self::PAUSE))));
+            Ok(answer_of(200, &[ETAG], body))
+        })
+        .take(number)
+    }
+}
+
+impl http_body::Body for Dripping {
+    type Data = bytes::Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Self::Data>, Self::Error>>> {
+        std::task::ready!(self.0.as_mut().poll(context));
+        self.0 = Box::pin(tokio::time::sleep(Self::PAUSE));
+        std::task::Poll::Ready(Some(Ok(http_body::Frame::data(bytes::Bytes::from_static(b" ")))))
+    }
+}
+
+#[test]
+fn at_a_terminal_a_server_that_answers_a_byte_at_a_time_is_waited_for_three_minutes_and_no_longer() {
+    // More than there is time for, so that a call ends by its timeout and by nothing else.
+    let waited = |call: fn(Connection) -> Pin<Box<dyn Future<Output = Result<(), AwsError>>>>| {
+        run(async {
+            let canned = Canned::default();
+            canned.answers.lock().unwrap().extend(Dripping::answers(200));
+            let connection = Connection::over(canned.transport("eu-west-1").at_a_terminal());
+            let started_at = tokio::time::Instant::now();
+            let error = call(connection).await.unwrap_err();
+            assert_eq!(error.failure, Failure::TimedOut, "{error}");
+            assert!(canned.hosts().len() > 10, "several attempts: {:?}", canned.hosts());
+            started_at.elapsed()
+        })
+    };
+    let calls: [fn(Connection) -> Pin<Box<dyn Future<Output = Result<(), AwsError>>>>; 3] = [
+        |connection| Box::pin(async move { connection.s3().get("bucket", "key").await.map(drop) }),
+        |connection| {
+            Box::pin(async move { connection.ecr_read().repositories(Some(1), None).await.map(drop) })
+        },
+        |connection| Box::pin(async move { connection.sts().caller().await.map(drop) }),
+    ];
+    for (place, call) in calls.into_iter().enumerate() {
+        let waited = waited(call);
+        // The last attempt that began in time may end behind it, after a pause.
+        let range = Duration::from_secs(180)..Duration::from_secs(180 + 8 + 4);
+        assert!(range.contains(&waited), "{place}: {waited:?}");
+    }
+}
+
 #[test]
 fn of_an_object_that_is_too_large_no_more_is_read_than_is_allowed() {
     let read = Arc::new(AtomicUsize::new(0));
@@ -438,7 +499,7 @@ fn when_time_is_up_between_two_attempts_what_s3_said_is_why() {
     canned.answers.lock().unwrap().extend(down);
     let connection = Connection::over(canned.transport("eu-west-1"));
     let s3 = connection.s3();
-    let time = std::time::Duration::from_secs(20);
+    let time = Duration::from_secs(20);
     run(async { tokio::time::timeout(time, s3.get("bucket", "key")).await }).unwrap_err();
     let why = connection.retry_observer().timeout_cause();
     assert_eq!((why.failure, why.message.as_str()), (Failure::Throttled, "because"));

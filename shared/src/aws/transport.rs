@@ -197,6 +197,12 @@ impl Transport {
         Self { endpoint: None, use_fips, use_dual_stack, ..self }
     }
 
+    /// The same transport as a terminal's: without a deadline, and so with a timeout of its own for each call.
+    #[cfg(test)]
+    pub(super) fn at_a_terminal(self) -> Self {
+        Self { hosts: Some(Hosts::default()), ..self }
+    }
+
     /// The Region's partition and the kind of its endpoints.
     pub(super) fn place(&self) -> Place<'_> {
         let Self { region, use_fips, use_dual_stack, .. } = self;

@@ -15,14 +15,14 @@ use crate::domain::text::printable::on_one_line;
 use crate::domain::text::quantity::{age, bytes, count};
 
 pub mod images;
-mod layout;
+pub mod layout;
 pub mod run;
 pub mod summary;
 
 /// From this width on, a table has room for whole sentences with a digest in them.
 const WIDE: u16 = 190;
-/// Below this width columns would be too narrow for words.
-const NARROWEST: u16 = 60;
+/// Narrower lines are not made: words would be broken everywhere.
+const NARROWEST: u16 = 20;
 /// Characters of a size in a table: three digits, or two and a point, and a unit.
 const SIZE: usize = 6;
 
@@ -33,6 +33,14 @@ pub struct Style {
     pub width: u16,
     /// Whether to use ANSI colours.
     pub color: bool,
+}
+
+impl Style {
+    /// Characters that a line has at most.
+    #[must_use]
+    pub fn columns(self) -> usize {
+        usize::from(self.width.max(NARROWEST))
+    }
 }
 
 /// Which images of a preview have a row.
@@ -94,32 +102,26 @@ pub fn write(out: &mut impl io::Write, preview: &Preview<'_>, view: View, style:
         Some(account) => format!("{} of {account}", preview.title()),
         None => preview.title().to_owned(),
     };
-    let _ = writeln!(text, "{} at {}", bold(&title, style), preview.evaluated_at());
+    wrap_behind(&mut text, &title, &format!(" at {}", preview.evaluated_at()), style);
     if preview.policy().is_none() {
-        text.push_str("No lifecycle policy: nothing is acted on.\n");
+        wrap_behind(&mut text, "", "No lifecycle policy: nothing is acted on.", style);
     }
     out.write_all(text.as_bytes())?;
     rows(out, preview, view, style)?;
     text.clear();
     text.push('\n');
-    let width = usize::from(style.width.max(NARROWEST));
-    wrap(&mut text, &totals(preview.summary()), width, style);
+    wrap(&mut text, &totals(preview.summary()), style);
     if let Some(held) = held(preview) {
-        wrap(&mut text, &held, width, style);
+        wrap(&mut text, &held, style);
     }
     if preview.is_acting() {
-        wrap(
-            &mut text,
-            "Sizes are sums over images that share layers: less is freed than they say.",
-            width,
-            style,
-        );
+        wrap(&mut text, "Sizes are sums over images that share layers: less is freed than they say.", style);
     }
     let findings = preview.findings();
     if !findings.is_empty() {
         let _ = writeln!(text, "\n{}", bold(&count(findings.len() as u64, "finding"), style));
         for finding in findings {
-            wrap(&mut text, &finding.to_string(), width, style);
+            wrap(&mut text, &finding.to_string(), style);
         }
     }
     out.write_all(text.as_bytes())
@@ -255,28 +257,62 @@ fn bold(text: &str, style: Style) -> String {
     if style.color { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.into_owned() }
 }
 
-/// Writes a paragraph in lines of at most `width` characters, the later ones indented; a longer word has its own
-/// line. The part before the first `: ` is set in bold.
-fn wrap(out: &mut String, text: &str, width: usize, style: Style) {
-    let text = on_one_line(text);
-    let mut used = 0;
-    let mut lines = String::new();
-    for word in text.split(' ') {
-        let length = word.chars().count();
-        if used > 0 && used + 1 + length > width {
-            lines.push_str("\n ");
-            used = 1;
+/// Writes a paragraph, whose part before the first `: ` is set in bold.
+pub(super) fn wrap(out: &mut String, text: &str, style: Style) {
+    let (lead, rest) = text.find(": ").map_or(("", text), |at| text.split_at(at + 1));
+    wrap_behind(out, lead, rest, style);
+}
+
+/// Writes a paragraph, which begins with `lead` in bold, in lines of the style's width, the later ones indented. Only a word that is
+/// longer than a line has a longer one, for itself: a digest, an address or a name that somebody copies.
+pub(super) fn wrap_behind(out: &mut String, lead: &str, rest: &str, style: Style) {
+    let (lead, rest) = (on_one_line(lead), on_one_line(rest));
+    // Characters that are still to be set in bold.
+    let mut strong = if style.color { lead.chars().count() } else { 0 };
+    for line in lines("", &format!("{lead}{rest}"), style.columns(), INDENT) {
+        let indentation = line.len() - line.trim_start_matches(' ').len();
+        let (indentation, words) = line.split_at(indentation);
+        let split = words.char_indices().nth(strong).map_or(words.len(), |(at, _)| at);
+        let (bold, plain) = words.split_at(split);
+        // The space at which the line is broken is one of them.
+        strong = strong.saturating_sub(words.chars().count() + 1);
+        out.push_str(indentation);
+        match bold {
+            "" => out.push_str(plain),
+            bold => out.extend(["\u{1b}[1m", bold, "\u{1b}[0m", plain]),
         }
-        if used > 0 {
-            lines.push(' ');
+        out.push('\n');
+    }
+}
+
+/// A paragraph behind `lead` in lines of at most `width` characters, all but the first behind `indentation` spaces. A longer word has
+/// a line of its own, which nobody has to put together again: a digest, an address, a name.
+#[must_use]
+pub fn lines(lead: &str, text: &str, width: usize, indentation: usize) -> Vec<String> {
+    let mut lines = Vec::with_capacity(1);
+    let mut line = lead.to_owned();
+    let mut used = lead.chars().count();
+    // Whether the line has no word yet, so that no other line has more room for the next one.
+    let mut is_empty = lead.trim_start().is_empty();
+    for (place, word) in text.split(' ').filter(|word| !word.is_empty()).enumerate() {
+        let length = word.chars().count();
+        let space = usize::from(place > 0);
+        if !is_empty && used + space + length > width {
+            lines.push(line.trim_end().to_owned());
+            line.clear();
+            line.extend(std::iter::repeat_n(' ', indentation));
+            used = indentation;
+        } else if place > 0 {
+            line.push(' ');
             used += 1;
         }
-        lines.push_str(word);
+        is_empty = false;
+        line.push_str(word);
         used += length;
     }
-    let (lead, rest) =
-        lines.split_once(": ").map_or(("", lines.as_str()), |(lead, _)| lines.split_at(lead.len() + 1));
-    // Its own line breaks are none of what comes from outside.
-    let lead: Vec<String> = lead.split('\n').map(|line| bold(line, style)).collect();
-    let _ = writeln!(out, "{}{rest}", if lead == [""] { String::new() } else { lead.join("\n") });
+    lines.push(line);
+    lines
 }
+
+/// Spaces before the later lines of a paragraph.
+const INDENT: usize = 2;

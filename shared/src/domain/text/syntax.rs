@@ -8,6 +8,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::domain::text::finding::{Code, Finding, quoted};
+use crate::domain::text::locate::Place;
 use crate::domain::text::{locate, plain_words};
 
 /// A value as it was written.
@@ -15,7 +16,8 @@ use crate::domain::text::{locate, plain_words};
 pub(crate) enum Node {
     Null,
     Bool(bool),
-    /// A whole number of zero or more, however spelled: `7`, `7.0` and `70e-1` are the same.
+    /// A whole number of zero or more, however spelled: `7`, `7.0` and `70e-1` are the same. It is the number that is written, to
+    /// the last digit.
     Whole(u64),
     /// Any other number: negative, with a fraction, or too large to be exact.
     Number(f64),
@@ -37,17 +39,31 @@ impl Node {
         }
     }
 
-    fn from_f64(value: f64) -> Self {
-        // Doubles are exact whole numbers up to 2^53.
-        if value.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&value) {
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "checked just above"
-            )]
-            return Self::Whole(value as u64);
+    /// Makes whole numbers of those that are whole although they are written with a point or an exponent; gives whether there
+    /// was one. Which number is written does not follow from the value: hundreds of nines behind `1.` are 2 to floating point.
+    fn settle(&mut self) -> bool {
+        match self {
+            Self::Number(value) => {
+                let value = *value;
+                // Doubles are exact whole numbers below 2^53.
+                if value.fract() != 0.0 || !(0.0..9_007_199_254_740_992.0).contains(&value) {
+                    return false;
+                }
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "checked just above"
+                )]
+                let whole = value as u64;
+                *self = Self::Whole(whole);
+                true
+            }
+            Self::List(items) => items.iter_mut().fold(false, |found, item| item.settle() || found),
+            Self::Object(entries) => {
+                entries.iter_mut().fold(false, |found, (_, value)| value.settle() || found)
+            }
+            Self::Null | Self::Bool(_) | Self::Whole(_) | Self::Text(_) => false,
         }
-        Self::Number(value)
     }
 }
 
@@ -91,7 +107,7 @@ impl<'de> Deserialize<'de> for Node {
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-                Ok(Node::from_f64(value))
+                Ok(Node::Number(value))
             }
 
             fn visit_str<E: de::Error>(self, value: &str) -> Result<Node, E> {
@@ -152,10 +168,82 @@ pub(crate) fn without_mark(text: &str) -> &str {
 /// Reads a text as JSON.
 pub(crate) fn parse_json(text: &str) -> Result<Node, Finding> {
     let text = without_mark(text);
-    serde_json::from_str(text).map_err(|error| {
+    let mut node: Node = serde_json::from_str(text).map_err(|error| {
         let (line, column, cause) = plain_words::json(text, &error);
         Finding::new(Code::Syntax, "", format!("line {line}, column {column}: not JSON: {cause}"))
-    })
+    })?;
+    // Hardly any text has such a number, and only then it is read once more.
+    let rounded = if node.settle() { rounded_in_json(text) } else { None };
+    rounded.map_or(Ok(node), |(place, numeral)| Err(rounded_number(place, numeral)))
+}
+
+/// The first number of a text in JSON that floating point rounds to a whole one.
+fn rounded_in_json(text: &str) -> Option<(Place, &str)> {
+    let is_of_numeral = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                at += 1;
+                while let Some(&byte) = bytes.get(at)
+                    && byte != b'"'
+                {
+                    at += if byte == b'\\' { 2 } else { 1 };
+                }
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let length = bytes.iter().skip(at).take_while(|byte| is_of_numeral(**byte)).count();
+                let numeral = text.get(at..at + length)?;
+                if is_rounded(numeral) {
+                    let before = text.get(..at)?;
+                    let line = before.matches('\n').count() + 1;
+                    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+                    return Some((Place { line, column }, numeral));
+                }
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+/// Whether a decimal numeral is no whole number and its floating point value is one.
+fn is_rounded(numeral: &str) -> bool {
+    let is_whole_value = numeral.parse::<f64>().is_ok_and(|value| value.fract() == 0.0);
+    is_whole_value && !is_whole(numeral)
+}
+
+/// Whether a decimal numeral, such as `70e-1`, is a whole number.
+fn is_whole(numeral: &str) -> bool {
+    let (digits, exponent) = numeral.split_once(['e', 'E']).unwrap_or((numeral, "0"));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_zero = |digits: &str| digits.chars().all(|digit| !digit.is_ascii_digit() || digit == '0');
+    if is_zero(whole) && is_zero(fraction) {
+        return true;
+    }
+    // An exponent that is too large for this has more digits than the text has zeros to even it out.
+    let Ok(exponent) = exponent.parse::<i64>() else { return !exponent.starts_with('-') };
+    let significant = fraction.trim_end_matches('0');
+    // The place of the last digit that is not zero, counted from the point: 1 is the first behind it, 0 and less are in front.
+    let last = match significant.len() {
+        0 => -i64::try_from(whole.len() - whole.trim_end_matches('0').len()).unwrap_or(i64::MAX),
+        length => i64::try_from(length).unwrap_or(i64::MAX),
+    };
+    last.saturating_sub(exponent) <= 0
+}
+
+fn rounded_number(place: Place, numeral: &str) -> Finding {
+    let message = format!(
+        "line {}, column {}: {} is no whole number, though computers that round it take it for one; write the digits of the number \
+         that is meant",
+        place.line,
+        place.column,
+        quoted(numeral)
+    );
+    Finding::new(Code::Syntax, "", message)
 }
 
 /// Parses a file of this project: an object with some of these fields, in YAML or JSON. JSON with a mistake, such as a comment,
@@ -211,7 +299,7 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
         reject_unsupported_tags: true,
         with_snippet: false,
     };
-    let node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    let mut node: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let at = error
             .location()
             .and_then(|at| Some((usize::try_from(at.line()).ok()?, usize::try_from(at.column()).ok()?)));
@@ -222,10 +310,37 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Node, Finding> {
         let place = place.unwrap_or_default();
         Finding::new(Code::Syntax, "", format!("{place}not YAML: {cause}"))
     })?;
+    // Hardly any text has such a thing, and only then it is read once more.
+    if node.settle() {
+        // Behind an alias is a number that has its own place.
+        let is_wrong = |(_, numeral): &(Place, String)| {
+            is_rounded(numeral) || !numeral.starts_with('*') && numeral.parse::<f64>().is_err()
+        };
+        if let Some((place, numeral)) = numerals(text).into_iter().find(is_wrong) {
+            return Err(rounded_number(place, &numeral));
+        }
+    }
     match ambiguous_number(text) {
         Some(finding) => Err(finding),
         None => Ok(node),
     }
+}
+
+/// The numbers of a text in YAML as they are written, with their places.
+fn numerals(text: &str) -> Vec<(Place, String)> {
+    let written = |place: Place| {
+        let line: Vec<char> = plain_words::line_of(text, place.line).chars().collect();
+        let mut rest = line.get(place.column.saturating_sub(1)..).unwrap_or_default();
+        // An anchor and a tag stand in front of what they are of.
+        while rest.starts_with(&['&']) || rest.starts_with(&['!']) {
+            let end = rest.iter().position(|c| c.is_whitespace()).unwrap_or(rest.len());
+            let word = rest.iter().skip(end).take_while(|c| c.is_whitespace()).count();
+            rest = rest.get(end + word..).unwrap_or_default();
+        }
+        let is_of_numeral = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-' | '*');
+        (place, rest.iter().copied().take_while(is_of_numeral).collect())
+    };
+    locate::numbers(text).into_iter().map(written).collect()
 }
 
 /// A number that YAML 1.1 and 1.2 read differently: `010` is 8 to PyYAML and to Go's readers, and 10 here.
@@ -239,11 +354,7 @@ fn ambiguous_number(text: &str) -> Option<Finding> {
     if !may_have {
         return None;
     }
-    locate::numbers(text).into_iter().find_map(|place| {
-        let line = plain_words::line_of(text, place.line);
-        let rest = line.chars().skip(place.column.saturating_sub(1));
-        let number: String =
-            rest.take_while(|&c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-')).collect();
+    numerals(text).into_iter().find_map(|(place, number)| {
         let digits = number.trim_start_matches(['+', '-']);
         let has_zero_in_front =
             digits.starts_with('0') && digits.chars().nth(1).is_some_and(|next| next != '.' && next != 'e');
@@ -272,6 +383,49 @@ mod tests {
         assert_eq!(parse_yaml("30.0").unwrap(), Node::Whole(30));
         assert_eq!(parse_json("30.5").unwrap(), Node::Number(30.5));
         assert_eq!(parse_json("-1").unwrap(), Node::Number(-1.0));
+    }
+
+    #[test]
+    fn a_number_is_the_one_that_is_written_to_its_last_digit() {
+        let nines = format!("1.{}", "9".repeat(400));
+        let tiny = format!("1.{}1", "0".repeat(400));
+        let large = "4503599627370497.25";
+        for numeral in [&nines, &tiny, "1e-400", "0.1e-400", "2.0000000000000000001", large, "-1e-999"] {
+            for (text, place) in [
+                (format!("{{\n \"a\\\" 1.5\": {numeral}}}"), "line 2, column 13: "),
+                (format!("[{numeral}]"), "line 1, column 2: "),
+            ] {
+                let shown = quoted(numeral);
+                for finding in [parse_json(&text).unwrap_err(), parse_yaml(&text).unwrap_err()] {
+                    let expected = format!("{place}{shown} is no whole number, though");
+                    assert!(finding.message.starts_with(&expected), "{text}: {}", finding.message);
+                }
+            }
+            for text in [
+                format!("a: 1\nb: [x, {numeral}]"),
+                format!("a: &a {numeral}\nb: *a"),
+                format!("a: &a\n  {numeral}\nb: *a"),
+                format!("a: !!float {numeral}"),
+            ] {
+                assert!(parse_yaml(&text).is_err(), "{text}");
+            }
+            let quoted = format!("[\"{numeral}\", 3.0]");
+            assert!(parse_json(&quoted).is_ok() && parse_yaml(&quoted).is_ok(), "no number: {quoted}");
+        }
+        let zeros = format!("20.{}", "0".repeat(400));
+        let shifted = format!("2{}e-400", "0".repeat(401));
+        for numeral in [&zeros, &shifted, "2.0e1", "0.2e2", "200e-1", "20"] {
+            assert_eq!(parse_json(numeral).unwrap(), Node::Whole(20), "{numeral}");
+            assert_eq!(parse_yaml(numeral).unwrap(), Node::Whole(20), "{numeral}");
+        }
+        assert_eq!(parse_json("0.0e-9").unwrap(), Node::Whole(0));
+        assert!(parse_yaml("a: &a 30\nb: *a\nc: 3.0\nd: !!int 4").is_ok());
+        // What is not whole to anybody is refused where a whole number is needed.
+        assert_eq!(parse_json("1.5").unwrap(), Node::Number(1.5));
+        for beyond in ["9007199254740993.0", "9007199254740992.0", "1e300"] {
+            assert!(matches!(parse_json(beyond).unwrap(), Node::Number(_)), "{beyond}");
+        }
+        assert_eq!(parse_json("9007199254740993").unwrap(), Node::Whole(9_007_199_254_740_993));
     }
 
     #[test]

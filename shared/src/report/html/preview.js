@@ -298,12 +298,15 @@ const drawChart = () => {
     make('span', { class: 'line', height: (place * line * 100) / top }, make('span', {}, isBytes() ? bytes(place * line) : grouped(place * line))));
   const stride = Math.ceil(bins.length / 8);
   const labels = bins.map((_, place) => place).filter((place) => place % stride === 0 && place < bins.length * 0.92);
+  // On a phone a character is a fortieth of the chart: what would end behind it is left out there.
+  const isLate = (place) => place / bins.length > 1 - label(first + place).length / 40;
   chart.replaceChildren(
     make('h2', {}, 'Pushes'),
     make('p', { class: 'note' }, `Images by the time of their push; one bar is ${step.name}. Choose a bar to see its images.`),
     make('div', { class: 'chart', role: 'group', 'aria-label': `Images by the time of their push, in bars of ${step.name}`, on: { keydown: move } },
       make('div', { class: 'lines', 'aria-hidden': 'true' }, lines), make('div', { class: 'bins' }, bars)),
-    make('div', { class: 'axis', 'aria-hidden': 'true' }, labels.map((place) => make('span', { width: (stride * 100) / bins.length }, label(first + place)))),
+    make('div', { class: 'axis', 'aria-hidden': 'true' }, labels.map((place) =>
+      make('span', { class: isLate(place) ? 'late' : '', width: (stride * 100) / bins.length }, label(first + place)))),
   );
 };
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::layout::{Cell, Column, Layout, Paint};
-use super::{SIZE, Style, age_width, bold};
+use super::{SIZE, Style, age_width, wrap_behind};
 use crate::domain::image::{Image, ImageStatus};
 use crate::domain::lifecycle::explain::short_digest;
 use crate::domain::text::instant::Instant;
@@ -22,9 +22,11 @@ pub fn write(
     style: Style,
 ) -> io::Result<()> {
     let size = images.iter().map(|image| image.size_in_bytes).fold(0, u64::saturating_add);
-    writeln!(out, "{}: {}, {}", bold(repository, style), count(images.len() as u64, "image"), bytes(size))?;
+    let mut text = String::new();
+    let totals = format!(": {}, {}", count(images.len() as u64, "image"), bytes(size));
+    wrap_behind(&mut text, repository, &totals, style);
     if images.is_empty() {
-        return Ok(());
+        return out.write_all(text.as_bytes());
     }
     let length = |image: &Image| image.tags.iter().map(|tag| tag.chars().count() + 2).sum::<usize>();
     let longest = images.iter().map(length).max().unwrap_or_default();
@@ -41,7 +43,6 @@ pub fn write(
         ],
         style,
     );
-    let mut text = String::new();
     layout.header(&mut text);
     for image in images {
         let status = match image.status {

@@ -3,17 +3,23 @@
 
 use std::borrow::Cow;
 
-use super::{NARROWEST, Style};
+use super::Style;
 use crate::domain::text::printable::on_one_line;
 
 /// How a cell is emphasized on a terminal with colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paint {
+pub enum Paint {
+    /// Not at all.
     Plain,
+    /// In bold.
     Bold,
+    /// In red.
     Red,
+    /// In green.
     Green,
+    /// In yellow.
     Yellow,
+    /// In grey.
     Grey,
 }
 
@@ -33,24 +39,28 @@ impl Paint {
 
 /// A cell. Control characters of its text are escaped.
 #[derive(Debug)]
-pub(super) struct Cell<'a> {
+pub struct Cell<'a> {
     text: Cow<'a, str>,
     paint: Paint,
 }
 
 impl<'a> Cell<'a> {
-    pub(super) fn new(text: impl Into<Cow<'a, str>>) -> Self {
+    /// A cell without emphasis.
+    #[must_use]
+    pub fn new(text: impl Into<Cow<'a, str>>) -> Self {
         Self { text: text.into(), paint: Paint::Plain }
     }
 
-    pub(super) fn paint(self, paint: Paint) -> Self {
+    /// The same, emphasized.
+    #[must_use]
+    pub fn paint(self, paint: Paint) -> Self {
         Self { paint, ..self }
     }
 }
 
 /// A column.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Column {
+pub struct Column {
     name: &'static str,
     is_right: bool,
     least: usize,
@@ -59,18 +69,21 @@ pub(super) struct Column {
 
 impl Column {
     /// A column whose contents have at most this number of characters, and are never broken into lines.
-    pub(super) const fn fixed(name: &'static str, width: usize) -> Self {
+    #[must_use]
+    pub const fn fixed(name: &'static str, width: usize) -> Self {
         let width = if width < name.len() { name.len() } else { width };
         Self { name, is_right: false, least: width, most: width }
     }
 
     /// The same for numbers.
-    pub(super) const fn number(name: &'static str, width: usize) -> Self {
+    #[must_use]
+    pub const fn number(name: &'static str, width: usize) -> Self {
         Self { is_right: true, ..Self::fixed(name, width) }
     }
 
     /// A column whose contents have at most `most` characters, as far as that is known, and are broken into lines if there is no room.
-    pub(super) const fn text(name: &'static str, least: usize, most: usize) -> Self {
+    #[must_use]
+    pub const fn text(name: &'static str, least: usize, most: usize) -> Self {
         let column = Self::fixed(name, most);
         Self { least: if least < column.most { least } else { column.most }, ..column }
     }
@@ -78,65 +91,69 @@ impl Column {
 
 /// The columns of a table with their widths.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub struct Layout {
     columns: Vec<(Column, usize)>,
     gap: usize,
-    /// The last column has a line of its own, below the others.
-    is_last_below: bool,
+    /// Columns from this one on are below the others, in a paragraph of their own.
+    beside: usize,
+    /// Characters in a line.
+    width: usize,
     style: Style,
 }
 
 /// Characters by which what is below a row is indented.
 const INDENT: usize = 4;
+/// Between two of the columns that are below a row.
+const SEPARATOR: &str = " · ";
 
 impl Layout {
-    pub(super) fn new(columns: &[Column], style: Style) -> Self {
-        let width = usize::from(style.width.max(NARROWEST));
+    /// The widths of columns in lines of this style. Where not all have room, the last ones are below the others.
+    #[must_use]
+    pub fn new(columns: &[Column], style: Style) -> Self {
+        let width = style.columns();
         let needs = |columns: &[Column], gap: usize| {
             columns.iter().map(|column| column.least).sum::<usize>() + gap * columns.len().saturating_sub(1)
         };
-        let all_but_last = columns.get(..columns.len().saturating_sub(1)).unwrap_or_default();
-        // Where there is no room beside the others, sentences are below them.
-        let ways = [(2, false), (1, false), (2, true), (1, true)];
-        let fits = |&(gap, is_last_below): &(usize, bool)| {
-            needs(if is_last_below { all_but_last } else { columns }, gap) <= width
+        // One column is always beside none.
+        let ways = (1..=columns.len()).rev().flat_map(|beside| [(2, beside), (1, beside)]);
+        let fits = |&(gap, beside): &(usize, usize)| {
+            columns.get(..beside).is_some_and(|columns| needs(columns, gap) <= width)
         };
-        let (gap, is_last_below) = ways.into_iter().find(fits).unwrap_or((1, true));
-        let beside = if is_last_below { all_but_last } else { columns };
-        let mut widths: Vec<usize> = beside.iter().map(|column| column.most).collect();
-        let room = width.saturating_sub(gap * beside.len().saturating_sub(1));
+        let (gap, beside) = ways.into_iter().find(fits).unwrap_or((1, 1));
+        let shown = columns.get(..beside).unwrap_or(columns);
+        let mut widths: Vec<usize> = shown.iter().map(|column| column.most).collect();
+        let room = width.saturating_sub(gap * shown.len().saturating_sub(1));
         let mut excess = widths.iter().sum::<usize>().saturating_sub(room);
         // The widest gives first, down to the width of the next one.
         while excess > 0 {
-            let shrinkable = widths.iter_mut().zip(beside).filter(|(width, column)| **width > column.least);
+            let shrinkable = widths.iter_mut().zip(shown).filter(|(width, column)| **width > column.least);
             let Some((widest, _)) = shrinkable.max_by_key(|(width, _)| **width) else { break };
             *widest -= 1;
             excess -= 1;
         }
-        // A column that is below the others has the whole line.
-        let below = is_last_below.then(|| width.saturating_sub(INDENT));
+        // A single column may need more than there is.
+        widths.iter_mut().for_each(|width| *width = (*width).min(room.max(1)));
+        // What is below the others has the whole line.
+        let below = std::iter::repeat(width.saturating_sub(INDENT));
         let columns = columns.iter().copied().zip(widths.into_iter().chain(below)).collect();
-        Self { columns, gap, is_last_below, style }
+        Self { columns, gap, beside, width, style }
     }
 
     /// Writes the names of the columns.
-    pub(super) fn header(&self, out: &mut String) {
+    pub fn header(&self, out: &mut String) {
+        // What is below its row has its name there.
+        let shown = self.columns.iter().take(self.beside);
         let names: Vec<Cell<'_>> =
-            self.columns.iter().map(|(column, _)| Cell::new(column.name).paint(Paint::Bold)).collect();
-        // What is below its row needs no name.
-        let shown = if self.is_last_below { names.len().saturating_sub(1) } else { names.len() };
-        self.row(out, names.get(..shown).unwrap_or_default());
+            shown.map(|(column, _)| Cell::new(column.name).paint(Paint::Bold)).collect();
+        self.row(out, &names);
     }
 
     /// Writes a row, in as many lines as its longest cell takes.
-    pub(super) fn row(&self, out: &mut String, cells: &[Cell<'_>]) {
+    pub fn row(&self, out: &mut String, cells: &[Cell<'_>]) {
         let shown: Vec<Cow<'_, str>> = cells.iter().map(|cell| on_one_line(&cell.text)).collect();
-        let count_beside = self.columns.len() - usize::from(self.is_last_below);
         let mut beside: Vec<(&Column, usize, Paint, Vec<&str>)> = Vec::with_capacity(cells.len());
-        let mut below = None;
-        for (at, (((column, width), cell), text)) in self.columns.iter().zip(cells).zip(&shown).enumerate() {
-            let entry = (column, *width, cell.paint, broken(text, *width));
-            if at < count_beside { beside.push(entry) } else { below = Some(entry) }
+        for (((column, width), cell), text) in self.columns.iter().zip(cells).zip(&shown).take(self.beside) {
+            beside.push((column, *width, cell.paint, broken(text, *width)));
         }
         let height = beside.iter().map(|(.., lines)| lines.len()).max().unwrap_or_default();
         for line in 0..height {
@@ -159,12 +176,59 @@ impl Layout {
             }
             out.push('\n');
         }
-        if let Some((_, _, paint, lines)) = below {
-            for line in lines.into_iter().filter(|line| !line.is_empty()) {
-                out.extend(std::iter::repeat_n(' ', INDENT));
+        let cells = self.columns.iter().zip(cells).zip(&shown).skip(self.beside);
+        self.below(
+            out,
+            cells.map(|(((column, _), cell), text)| (column.name, cell.paint, &**text)).collect(),
+        );
+    }
+
+    /// Writes what has no room beside the others: one value alone, or several with the names of their columns.
+    fn below(&self, out: &mut String, values: Vec<(&str, Paint, &str)>) {
+        let width = self.width.saturating_sub(INDENT);
+        let indent = |out: &mut String| out.extend(std::iter::repeat_n(' ', INDENT));
+        if let [(_, paint, text)] = values[..] {
+            for line in broken(text, width).into_iter().filter(|line| !line.is_empty()) {
+                indent(out);
                 self.painted(out, line, paint);
                 out.push('\n');
             }
+            return;
+        }
+        let mut used = 0;
+        for (name, paint, text) in values.into_iter().filter(|(.., text)| !text.is_empty()) {
+            let length = name.chars().count() + 1 + text.chars().count();
+            let separator = SEPARATOR.chars().count();
+            if used > 0 && used + separator + length > width {
+                out.push('\n');
+                used = 0;
+            }
+            if used > 0 {
+                out.push_str(SEPARATOR);
+                used += separator;
+            } else {
+                indent(out);
+            }
+            if length <= width {
+                self.painted(out, name, Paint::Bold);
+                out.push(' ');
+                self.painted(out, text, paint);
+                used += length;
+                continue;
+            }
+            let named = format!("{name} {text}");
+            let lines = broken(&named, width);
+            for (at, line) in lines.iter().enumerate() {
+                if at > 0 {
+                    out.push('\n');
+                    indent(out);
+                }
+                self.painted(out, line, paint);
+                used = line.chars().count();
+            }
+        }
+        if used > 0 {
+            out.push('\n');
         }
     }
 
@@ -254,7 +318,7 @@ mod tests {
         ];
         let tags = (0..30).map(|number| format!("ci-{number}-b4f8d58")).collect::<Vec<_>>().join(", ");
         let long = "x".repeat(200);
-        for width in 60..=200 {
+        for width in 20..=200 {
             for reason in ["rank 136, keeps 10", &long, ""] {
                 let cells = ["9fdfcb80a9a3", &tags, "1204 d", "999 MB", "expire", "10", reason];
                 let text = table(width, &columns, &cells);

@@ -4,10 +4,9 @@ use std::cmp::Reverse;
 use std::fmt::Write as _;
 
 use super::layout::{Cell, Column, Layout, Paint};
-use super::{NARROWEST, Style, bold, wrap};
+use super::{Style, bold, wrap, wrap_behind};
 use crate::domain::enforcement::outcome::{Amount, Outcome, PolicyChange, Status};
 use crate::domain::text::instant::Instant;
-use crate::domain::text::printable::on_one_line;
 use crate::domain::text::quantity::{bytes, count, grouped};
 use crate::report::run::{NEXT, RunReport, cost_facts, cost_lines, facts, whose};
 
@@ -50,7 +49,6 @@ pub struct View {
 #[must_use]
 pub fn render(report: &RunReport, view: View, style: Style) -> String {
     let mut out = String::new();
-    let width = usize::from(style.width.max(NARROWEST));
     let title = if report.run.protect_only {
         "Protect-only run"
     } else if report.run.dry_run {
@@ -59,10 +57,10 @@ pub fn render(report: &RunReport, view: View, style: Style) -> String {
         "Policies enforced"
     };
     let by = report.run.started_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-    let by = on_one_line(&by);
-    let _ = writeln!(out, "{} at {}{by}\n", bold(title, style), report.run.started_at);
+    wrap_behind(&mut out, title, &format!(" at {}{by}", report.run.started_at), style);
+    out.push('\n');
     for notice in &report.notices {
-        wrap(&mut out, notice, width, style);
+        wrap(&mut out, notice, style);
         out.push('\n');
     }
     if report.repositories.is_empty() {
@@ -77,9 +75,9 @@ pub fn render(report: &RunReport, view: View, style: Style) -> String {
     if report.survey.is_some() {
         let _ = writeln!(out, "\n{}\n", bold("What the registry has", style));
         for (label, fact) in facts(report) {
-            wrap(&mut out, &format!("{label}: {fact}"), width, style);
+            wrap(&mut out, &format!("{label}: {fact}"), style);
         }
-        wrap(&mut out, NEXT, width, style);
+        wrap(&mut out, NEXT, style);
     }
     let totals = &report.totals;
     let mut lines = Vec::new();
@@ -104,7 +102,7 @@ pub fn render(report: &RunReport, view: View, style: Style) -> String {
     if !lines.is_empty() {
         out.push('\n');
         for line in lines {
-            wrap(&mut out, &line, width, style);
+            wrap(&mut out, &line, style);
         }
     }
     out.push('\n');
@@ -117,19 +115,19 @@ pub fn render(report: &RunReport, view: View, style: Style) -> String {
             count(totals.expiring_by_ecr.image_total_count, "image"),
             count(totals.tags_added, "protection tag"),
         );
-        wrap(&mut out, &summary, width, style);
+        wrap(&mut out, &summary, style);
     }
     if report.run.protect_only {
         return out;
     }
     let costs = cost_facts(report).into_iter().map(|(label, fact)| format!("{label}: {fact}."));
     for line in costs.chain(cost_lines(report)) {
-        wrap(&mut out, &line, width, style);
+        wrap(&mut out, &line, style);
     }
-    wrap(&mut out, &summary(report), width, style);
+    wrap(&mut out, &summary(report), style);
     if report.run.dry_run {
         let is_doing = has_work(report);
-        wrap(&mut out, if is_doing { APPLY } else { NOTHING }, width, style);
+        wrap(&mut out, if is_doing { APPLY } else { NOTHING }, style);
     }
     out
 }

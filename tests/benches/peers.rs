@@ -24,8 +24,14 @@ use tests::ecr_stub::EcrStub;
 use tests::runtime_api::Function;
 use tests::steward::Steward;
 
-const PROGRAMS: [&str; 6] =
-    ["ecr-steward", "lifecycle-enforce", "lifecycle-inventory", "lifecycle-preview", "lifecycle-report", "minimal"];
+const PROGRAMS: [&str; 6] = [
+    "ecr-steward",
+    "lifecycle-enforce",
+    "lifecycle-inventory",
+    "lifecycle-preview",
+    "lifecycle-report",
+    "minimal",
+];
 /// More than any invocation takes.
 const PLENTY: Duration = Duration::from_secs(900);
 /// How often a program's memory is looked at.
@@ -37,9 +43,11 @@ const UNLIMITED: f64 = 9000.0;
 
 const POLICY: &str = r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "sinceImagePushed",
     "countUnit": "days", "countNumber": 90}, "action": {"type": "expire"}}]}"#;
-const POLICIES_FILE: &str = "policies: [{ name: all, repositories: ['*'], rules: [{ selection: any, maximumAgeLimit: 90 }],
+const POLICIES_FILE: &str =
+    "policies: [{ name: all, repositories: ['*'], rules: [{ selection: any, maximumAgeLimit: 90 }],
     limits: { images: 1000000, percent: 100 } }]\n";
-const CUSTODIAN: &str = "policies: [{ name: old, resource: aws.ecr-image, filters: [{ type: value, key: imagePushedAt,
+const CUSTODIAN: &str =
+    "policies: [{ name: old, resource: aws.ecr-image, filters: [{ type: value, key: imagePushedAt,
     value_type: age, op: greater-than, value: 90 }] }]\n";
 const BOTO: &str = r#"
 import boto3, datetime
@@ -122,7 +130,9 @@ fn main() -> ExitCode {
     }
     let scratch = std::env::temp_dir().join(format!("peers-{}", std::process::id()));
     fs::create_dir_all(&scratch).unwrap();
-    for (name, text) in [("policy.json", POLICY), ("policies.yaml", POLICIES_FILE), ("custodian.yaml", CUSTODIAN)] {
+    for (name, text) in
+        [("policy.json", POLICY), ("policies.yaml", POLICIES_FILE), ("custodian.yaml", CUSTODIAN)]
+    {
         fs::write(scratch.join(name), text).unwrap();
     }
     let aws = EcrStub::start();
@@ -300,14 +310,22 @@ impl Bench {
     }
 
     /// Tools beside each other, in turns; the medians of each that is installed.
-    fn in_turns(&self, tools: &[Tool], rounds: usize, run: impl Fn(Tool) -> Option<Measured>) -> Vec<(Tool, Measured)> {
+    fn in_turns(
+        &self,
+        tools: &[Tool],
+        rounds: usize,
+        run: impl Fn(Tool) -> Option<Measured>,
+    ) -> Vec<(Tool, Measured)> {
         let mut all: Vec<(Tool, Vec<Measured>)> = tools.iter().map(|tool| (*tool, Vec::new())).collect();
         for _ in 0..rounds {
             for (tool, measured) in &mut all {
                 measured.extend(run(*tool));
             }
         }
-        all.into_iter().filter(|(_, measured)| !measured.is_empty()).map(|(tool, all)| (tool, middle(&all))).collect()
+        all.into_iter()
+            .filter(|(_, measured)| !measured.is_empty())
+            .map(|(tool, all)| (tool, middle(&all)))
+            .collect()
     }
 
     /// All tools on registries of several shapes.
@@ -322,10 +340,12 @@ impl Bench {
         for &(repositories, images) in if self.is_short { &SHORT[..] } else { &LONG[..] } {
             self.aws.list(repositories, images, Duration::ZERO);
             let measured = self.in_turns(&ALL, 3, |tool| self.run(tool, UNLIMITED, &[]));
-            let cpu = |tool: Tool| measured.iter().find(|(of, _)| *of == tool).map(|(_, measured)| measured.cpu);
+            let cpu =
+                |tool: Tool| measured.iter().find(|(of, _)| *of == tool).map(|(_, measured)| measured.cpu);
             let enforce = cpu(Tool::Enforce).unwrap_or(f64::NAN);
             to_minimal = to_minimal.max(cpu(Tool::Minimal).map_or(f64::NAN, |minimal| enforce / minimal));
-            to_custodian = to_custodian.max(cpu(Tool::Custodian).map_or(0.0, |custodian| enforce / custodian));
+            to_custodian =
+                to_custodian.max(cpu(Tool::Custodian).map_or(0.0, |custodian| enforce / custodian));
             for (tool, one) in &measured {
                 let to = |other: Tool| cpu(other).map_or_else(String::new, |other| ratio(one.cpu / other));
                 println!(
@@ -365,7 +385,11 @@ impl Bench {
         self.aws.list(repositories, 20, Duration::ZERO);
         let used: Vec<String> = (0..references)
             .map(|number| {
-                format!("123456789012.dkr.ecr.eu-west-1.amazonaws.com/fleet/{:05}:build-{}", number / 5, number % 5)
+                format!(
+                    "123456789012.dkr.ecr.eu-west-1.amazonaws.com/fleet/{:05}:build-{}",
+                    number / 5,
+                    number % 5
+                )
             })
             .collect();
         fs::write(self.scratch.join("used.json"), serde_json::to_string(&used).unwrap()).unwrap();
@@ -377,8 +401,16 @@ impl Bench {
         }
         let (none, many) = (middle(&none).cpu, middle(&many).cpu);
         println!("\n| `preview --all`, {repositories} × 20 | CPU s | ratio |\n| --- | --- | --- |");
-        println!("| no references in use | {none:.3} | 1 |\n| {references} references | {many:.3} | {:.2} |", many / none);
-        vec![goal(&format!("`preview --all`, {references} references in use to none, CPU"), many / none, 1.5, 2)]
+        println!(
+            "| no references in use | {none:.3} | 1 |\n| {references} references | {many:.3} | {:.2} |",
+            many / none
+        );
+        vec![goal(
+            &format!("`preview --all`, {references} references in use to none, CPU"),
+            many / none,
+            1.5,
+            2,
+        )]
     }
 
     /// The most memory on large registries.
@@ -406,7 +438,9 @@ impl Bench {
     /// What a limit of the registry costs.
     fn throttling(&self) -> Vec<Goal> {
         const ALL: [Tool; 4] = [Tool::Preview, Tool::Enforce, Tool::Functions, Tool::Minimal];
-        println!("\n| limit | program | calls | throttled | time to the ideal |\n| --- | --- | --- | --- | --- |");
+        println!(
+            "\n| limit | program | calls | throttled | time to the ideal |\n| --- | --- | --- | --- | --- |"
+        );
         let (mut share, mut time): (f64, f64) = (0.0, 0.0);
         let long = [(20.0, 400), (100.0, 400), (100.0, 2000)];
         for &(rate, repositories) in if self.is_short { &long[1..2] } else { &long[..] } {
@@ -433,7 +467,10 @@ impl Bench {
             }
             self.aws.unlimited();
         }
-        vec![goal("throttled calls, %", share * 100.0, 3.0, 1), goal("time under a limit to the ideal", time, 1.15, 2)]
+        vec![
+            goal("throttled calls, %", share * 100.0, 3.0, 1),
+            goal("time under a limit to the ideal", time, 1.15, 2),
+        ]
     }
 }
 

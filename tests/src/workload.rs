@@ -174,7 +174,13 @@ pub fn outcomes(builds: Builds) -> Vec<Outcome> {
     (0..100).map(|repository| outcome(repository, builds, &policy, now, &mut numbers)).collect()
 }
 
-fn outcome(repository: usize, builds: Builds, policy: &LifecyclePolicy, now: Instant, numbers: &mut Numbers) -> Outcome {
+fn outcome(
+    repository: usize,
+    builds: Builds,
+    policy: &LifecyclePolicy,
+    now: Instant,
+    numbers: &mut Numbers,
+) -> Outcome {
     let least = 50_000_000 + numbers.below(200_000_000);
     let mut ages: Vec<u64> = (0..IMAGES).map(|_| numbers.below(PUSHED_WITHIN * 86_400)).collect();
     // As a plan has them: the oldest first.

@@ -160,7 +160,7 @@ pub struct RunReport {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct WrittenBytes {
-    /// What came of repositories and their images, compressed.
+    /// The outcomes of repositories, compressed.
     pub outcomes: u64,
     /// The journal: what is known of images before they are deleted, archived or left to ECR.
     pub journal: u64,

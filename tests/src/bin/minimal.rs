@@ -25,7 +25,8 @@ async fn main() {
     let mut names = Vec::new();
     let mut token = None;
     loop {
-        let page = client.describe_repositories().max_results(1000).set_next_token(token).send().await.unwrap();
+        let page =
+            client.describe_repositories().max_results(1000).set_next_token(token).send().await.unwrap();
         names.extend(page.repositories.unwrap_or_default().into_iter().filter_map(|one| one.repository_name));
         token = page.next_token;
         if token.is_none() {

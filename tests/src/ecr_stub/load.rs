@@ -143,13 +143,15 @@ impl Listing {
 
 /// Writes an image as `DescribeImages` does: of any age up to two years, a fifth untagged, the others with the number of a build.
 fn describe_image(body: &mut String, repository: &str, number: usize) {
-    let seed = repository.bytes().fold(number as u64, |seed, byte| seed.wrapping_mul(131).wrapping_add(byte.into()));
+    let seed =
+        repository.bytes().fold(number as u64, |seed, byte| seed.wrapping_mul(131).wrapping_add(byte.into()));
     let mut numbers = Numbers::new(seed);
     let mut digest = String::with_capacity(64);
     for _ in 0..4 {
         let _ = write!(digest, "{:016x}", numbers.next());
     }
-    let tags = if numbers.below(5) == 0 { String::new() } else { format!("\"imageTags\":[\"build-{number}\"],") };
+    let tags =
+        if numbers.below(5) == 0 { String::new() } else { format!("\"imageTags\":[\"build-{number}\"],") };
     let pushed_at = super::now() as u64 - numbers.below(2 * 365 * 86_400);
     let _ = write!(
         body,

@@ -102,7 +102,8 @@ impl Instant {
         /// Days of a year before each month, and behind the last one.
         const DAYS_BEFORE: [i64; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
         let (head, rest) = text.as_bytes().split_first_chunk::<19>()?;
-        let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', n0, n1, b':', s0, s1] = head else {
+        let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', n0, n1, b':', s0, s1] = head
+        else {
             return None;
         };
         let year = number(&[y0, y1, y2, y3]).filter(|year| (1970..9000).contains(year))?;
@@ -335,7 +336,10 @@ mod tests {
         }
         let clocks = ["00:00:00", "23:59:59", "12:34:56", "24:00:00", "12:60:00", "12:00:60", "12:0a:00"];
         let fractions = ["", ".5", ".25", ".123456", ".000001", ".1234567", "."];
-        let zones = ["Z", "+00:00", "-00:00", "+05:30", "-11:59", "+23:59", "+24:00", "+01:60", "", "+01", "+0100", "z"];
+        let zones = [
+            "Z", "+00:00", "-00:00", "+05:30", "-11:59", "+23:59", "+24:00", "+01:60", "", "+01", "+0100",
+            "z",
+        ];
         let (mut read, mut usual) = (0, 0);
         for (number, day) in days.iter().enumerate() {
             for (other, clock) in clocks.iter().enumerate() {

@@ -254,7 +254,8 @@ pub async fn take(
         if !outcomes.is_empty() {
             let folder = run.outcomes_of_inventory(&run.attempt);
             let key = format!("{folder}{page_number:06}{}", outcome_file::EXTENSION);
-            let content = outcome_file::write(&outcomes).map_err(|error| clients.invalid_object(&key, error))?;
+            let content =
+                outcome_file::write(&outcomes).map_err(|error| clients.invalid_object(&key, error))?;
             let written = clients.s3.upload(clients.bucket, &key, content, outcome_file::CONTENT_TYPE);
             clients.call(written).await?;
         }

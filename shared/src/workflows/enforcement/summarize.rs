@@ -16,8 +16,8 @@ use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{Outcome, Status};
 use crate::domain::enforcement::outcome_file;
 use crate::domain::enforcement::policy_set::PolicySet;
-use crate::domain::enforcement::run::message_of_cause;
 use crate::domain::enforcement::run::Run;
+use crate::domain::enforcement::run::message_of_cause;
 use crate::domain::enforcement::storage::{KnownStorage, Unread};
 use crate::domain::enforcement::taken::REGISTRY_KEY;
 use crate::domain::text::instant::Instant;
@@ -131,7 +131,8 @@ pub async fn summarize(
         let mut of_batch: BTreeMap<String, Outcome> = BTreeMap::new();
         while let Some((key, content)) = objects.next().await {
             let content = content?.unwrap_or_default();
-            let outcomes = outcome_file::read(&content).map_err(|error| clients.invalid_object(key, error))?;
+            let outcomes =
+                outcome_file::read(&content).map_err(|error| clients.invalid_object(key, error))?;
             for mut outcome in outcomes {
                 reported.extend(outcome.journal.iter().cloned());
                 // What another invocation did before in the same repository.

@@ -202,11 +202,7 @@ impl Times {
         let step_in_micros = if is_whole { MICROS_PER_SECOND } else { 1 };
         let ticks: Vec<i64> = times.iter().map(|time| time.micros() / step_in_micros).collect();
         let steps: Vec<i64> = ticks.iter().zip(ticks.iter().skip(1)).map(|(one, next)| next - one).collect();
-        Self {
-            first: ticks.first().copied().unwrap_or_default(),
-            step_in_micros,
-            steps: Numbers::of(&steps),
-        }
+        Self { first: ticks.first().copied().unwrap_or_default(), step_in_micros, steps: Numbers::of(&steps) }
     }
 
     fn read(&self, count: usize) -> Option<Vec<Instant>> {
@@ -293,7 +289,8 @@ where
 
 impl Texts {
     fn of(all: &[impl AsRef<str>], which: Which, pushed_at: &[Instant]) -> Self {
-        let marked: Vec<(String, Option<i64>)> = all.iter().map(|text| marked(text.as_ref(), which)).collect();
+        let marked: Vec<(String, Option<i64>)> =
+            all.iter().map(|text| marked(text.as_ref(), which)).collect();
         let (texts, of_images) = distinct(marked.iter().map(|(text, _)| text.as_str()));
         // Where most texts have no other of their kind, a list of them as they are is the shortest.
         if texts.len() * 2 > all.len() {
@@ -313,8 +310,11 @@ impl Texts {
     }
 
     fn read(&self, count: usize) -> Option<ReadTexts<'_>> {
-        are_places(&self.of_images, self.texts.len(), count)
-            .then(|| ReadTexts { texts: self, at: 0, numbers: BTreeMap::new() })
+        are_places(&self.of_images, self.texts.len(), count).then(|| ReadTexts {
+            texts: self,
+            at: 0,
+            numbers: BTreeMap::new(),
+        })
     }
 }
 
@@ -441,7 +441,11 @@ mod tests {
             (["", "", "a b-7", "a b-8"], Which::Last, vec!["", "a b-#"]),
             (["x", "x", "x", "x"], Which::First, vec!["x"]),
             (["# 1", "# 2", "# 3", "# 4"], Which::First, vec!["# 1", "# 2", "# 3", "# 4"]),
-            (["Rank 7 of 9", "Rank 8 of 9", "Rank 10 of 9", "Rank 9 of 9"], Which::First, vec!["Rank # of 9"]),
+            (
+                ["Rank 7 of 9", "Rank 8 of 9", "Rank 10 of 9", "Rank 9 of 9"],
+                Which::First,
+                vec!["Rank # of 9"],
+            ),
         ] {
             let texts = Texts::of(&all, which, &days);
             assert_eq!(texts.texts, templates);
@@ -492,7 +496,8 @@ mod tests {
         assert!(read(&kinds, r#"{"texts":["a","b"],"ofImages":[0,2]}"#, 128).is_err());
         assert!(read(&kinds, r##"{"texts":["a#"],"numbers":{"0":{"steps":[1]}}}"##, 128).is_err());
         assert!(read(&kinds, r#"{"texts":["a"],"numbers":{"0":{"steps":[1,1]}}}"#, 128).is_err());
-        let marks = format!(r##"{{"texts":["{}"],"numbers":{{"0":{{"steps":[1,1]}}}}}}"##, "#".repeat(70_000));
+        let marks =
+            format!(r##"{{"texts":["{}"],"numbers":{{"0":{{"steps":[1,1]}}}}}}"##, "#".repeat(70_000));
         assert!(read(&kinds, &marks, 128).is_err());
         assert!(read(r#"{"kinds":[]}"#, tags, 128).is_err());
         assert_eq!(read(&kinds, tags, 64 * 1000), Err(InvalidColumns::TooLarge));

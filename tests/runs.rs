@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::domain::enforcement::outcome_file;
 use shared::domain::enforcement::policy_set::PolicySet;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry};
@@ -438,6 +439,122 @@ fn a_batch_of_another_registry_or_of_none_is_refused() {
         site.upload(&key, &batch.to_string());
         site.assert_refused(&Steward::task(&taken, &key), "account 123456789012");
     }
+}
+
+#[test]
+fn a_report_has_the_bytes_that_the_run_wrote_and_what_an_earlier_version_wrote_is_reported() {
+    let site = Site::approved("delete");
+    let steward = &site.steward;
+    let taken = steward.take_inventory(&Steward::begin("run", false)).response();
+    for key in steward.batches(&taken) {
+        steward.work(&taken, &key);
+    }
+    let report = steward.report(&taken);
+    let stored = |prefix: &str| -> usize {
+        let bytes = |key: &String| {
+            steward.aws.cloud(|cloud| cloud.object_bytes(&format!("{BUCKET}/{key}"))).unwrap().len()
+        };
+        site.keys(prefix).iter().map(bytes).sum()
+    };
+    assert_eq!(
+        report["written"],
+        json!({ "outcomes": stored("runs/run/outcomes/"), "journal": stored("journal/") })
+    );
+    assert!(report["written"]["journal"].as_u64().unwrap() > 0);
+    assert_eq!(of(&report, "app")["deleted"]["imageTotalCount"], 4);
+    // Earlier versions wrote lines as they are.
+    for key in site.keys("runs/run/outcomes/") {
+        let path = format!("{BUCKET}/{key}");
+        let content = steward.aws.cloud(|cloud| cloud.object_bytes(&path)).unwrap();
+        let plain = key.strip_suffix(".gz").unwrap();
+        let outcomes = outcome_file::read(&content).unwrap();
+        let lines: Vec<String> =
+            outcomes.iter().map(|outcome| serde_json::to_string(outcome).unwrap()).collect();
+        steward.aws.cloud(|cloud| cloud.delete(&path));
+        site.upload(plain, &lines.join("\n"));
+    }
+    let again = steward.report(&taken);
+    assert_eq!(again["repositories"], report["repositories"]);
+    assert_eq!((&again["status"], &again["unfinishedBatches"]), (&report["status"], &json!([])));
+}
+
+#[test]
+fn the_table_of_athena_has_the_names_of_outcomes() {
+    use shared::domain::enforcement::outcome::{Outcome, ReportedBlocker};
+    use tests::workload::{Builds, outcomes};
+
+    fn names(value: &Value, found: &mut BTreeSet<String>) {
+        for inner in value.as_array().into_iter().flatten() {
+            names(inner, found);
+        }
+        for (name, inner) in value.as_object().into_iter().flatten() {
+            found.insert(name.to_lowercase());
+            names(inner, found);
+        }
+    }
+    let mut all = outcomes(Builds::Numbered);
+    let (first, blocker) = (&mut all[0], ReportedBlocker { code: "c".to_owned(), message: "m".to_owned() });
+    first.results[0].detail = Some("detail".to_owned());
+    first.results[1].reason = "another".to_owned();
+    *first = Outcome { error: Some("error".to_owned()), blockers: vec![blocker], ..first.clone() };
+    let mut known = BTreeSet::new();
+    for line in outcome_file::text(&all).unwrap().lines() {
+        names(&serde_json::from_str(line).unwrap(), &mut known);
+    }
+    let sql =
+        std::fs::read_to_string(tests::binaries::workspace().join("infra/examples/outcomes.sql")).unwrap();
+    let (table, _) = sql.split_once("PARTITIONED BY").unwrap();
+    let columns: Vec<&str> = table.split('`').skip(1).step_by(2).collect();
+    assert!(columns.len() > 20, "{columns:?}");
+    for column in columns {
+        assert!(known.contains(column), "{column}");
+    }
+}
+
+#[cfg(feature = "debian")]
+#[test]
+fn jq_prints_the_results_of_outcomes_in_full() {
+    use std::io::Write as _;
+    use std::process::{Command, Stdio};
+
+    use tests::workload::{Builds, outcomes};
+
+    local::tools::debian(&["jq"]).unwrap();
+    let program = tests::binaries::workspace().join("infra/examples/outcomes.jq");
+    let (mut numbered, random) = (outcomes(Builds::Numbered), outcomes(Builds::Random));
+    // What is counted on from image to image, and what is not in columns.
+    for (rank, image) in (95..).zip(&mut numbered[0].results) {
+        image.image_tags = vec![format!("ci-{rank:04}")];
+        image.reason = format!("Rank {rank} by age; rule 1 keeps the 90 youngest images, so it expires.");
+    }
+    numbered[1].results[0].image_tags.push("a#b".to_owned());
+    let all: Vec<_> = numbered.into_iter().take(3).chain(random.into_iter().take(3)).collect();
+    let lines = outcome_file::text(&all).unwrap();
+    let mut jq = Command::new("jq")
+        .args(["--compact-output", "--from-file"])
+        .arg(program)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    jq.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = jq.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let printed: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let results =
+        all.iter().flat_map(|outcome| outcome.results.iter().map(|image| (&outcome.repository_name, image)));
+    let expected: Vec<Value> = results
+        .map(|(name, image)| {
+            let mut line = serde_json::to_value(image).unwrap();
+            line["repositoryName"] = name.as_str().into();
+            line
+        })
+        .collect();
+    assert_eq!(printed, expected);
 }
 
 #[test]

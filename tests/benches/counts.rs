@@ -7,11 +7,12 @@ use std::hint::black_box;
 use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use shared::domain::enforcement::outcome_file;
 use shared::domain::image::listing::Listing;
 use shared::domain::image::{Image, Relations, RepositoryImages};
 use shared::domain::lifecycle::{Passes, evaluate};
 use shared::domain::text::instant::Instant;
-use tests::workload::{NOW, images, page, policy};
+use tests::workload::{Builds, NOW, images, least_bytes, outcomes, page, policy};
 
 /// Counts the bytes that are allocated at present and at most.
 struct Counting;
@@ -56,9 +57,24 @@ fn main() -> ExitCode {
     goals.at_most("an image of 100,000 to one of 20,000, instructions", large / ten, 1.25);
     let parsing = instructions("parse", 10, 20_000);
     let value = instructions("value", 10, 20_000);
-    goals.at_most("parsing a listing to parsing untyped JSON, instructions", parsing / value, 0.8);
+    goals.at_most("parsing a listing to parsing untyped JSON, instructions", parsing / value, 0.75);
     goals.at_most("bytes an image keeps beyond digest and tags, evaluation included", bytes(), 80.0);
+    let (bytes, _) = outcome_bytes(Builds::Numbered);
+    goals.at_most("bytes of outcomes for each planned image, numbered builds", bytes, 40.0);
+    let (bytes, least) = outcome_bytes(Builds::Random);
+    goals.at_most("bytes of outcomes for each planned image, random tags and sizes", bytes, 48.0);
+    goals.at_most("the same, to what is random in it", bytes / least, 1.15);
     goals.outcome()
+}
+
+/// Bytes that outcomes take in the bucket for each planned image, and the least that they could take.
+fn outcome_bytes(builds: Builds) -> (f64, f64) {
+    let outcomes = outcomes(builds);
+    let written = outcome_file::write(&outcomes).unwrap();
+    assert!(outcome_file::read(&written).unwrap() == outcomes);
+    let planned: usize = outcomes.iter().map(|outcome| outcome.results.len()).sum();
+    let of_each = u32::try_from(planned / outcomes.len()).unwrap();
+    (written.len() as f64 / planned as f64, least_bytes(builds, of_each))
 }
 
 struct Goals {

@@ -227,6 +227,19 @@ impl Cloud {
         self.objects.get(path)?.last().map(|(content, _)| content.clone())
     }
 
+    /// The bytes of an object with this content: those of an archive are beside it.
+    fn bytes(&self, path: &str, content: &str) -> Vec<u8> {
+        match self.archives.get(path) {
+            Some(archive) if content == ARCHIVE => archive.clone(),
+            _ => content.as_bytes().to_vec(),
+        }
+    }
+
+    /// The present content of an object that may be no text.
+    pub fn object_bytes(&self, path: &str) -> Option<Vec<u8>> {
+        self.objects.get(path)?.last().map(|(content, _)| self.bytes(path, content))
+    }
+
     /// The keys of a bucket below a prefix.
     pub fn keys(&self, bucket: &str, prefix: &str) -> Vec<String> {
         let prefix = format!("{bucket}/{prefix}");
@@ -323,7 +336,8 @@ impl Cloud {
             let escaped = key.replace('&', "&amp;").replace('<', "&lt;");
             xml +=
                 &format!("<Contents><Key>{escaped}</Key><LastModified>{}</LastModified>", iso_date(written));
-            xml += "<ETag>&quot;x&quot;</ETag><Size>1</Size></Contents>";
+            let size = self.object_bytes(&format!("{bucket}/{key}")).unwrap_or_default().len();
+            xml += &format!("<ETag>&quot;x&quot;</ETag><Size>{size}</Size></Contents>");
         }
         if end < keys.len() {
             xml += &format!(
@@ -532,7 +546,7 @@ impl Cloud {
                     Ok(content) => self.upload(&path, &content),
                     Err(_) => {
                         self.archives.insert(path.clone(), request.body.clone());
-                        self.upload(&path, "an archive")
+                        self.upload(&path, ARCHIVE)
                     }
                 };
                 respond(200, &[("ETag", &format!("\"{version}\""))], "")
@@ -555,7 +569,11 @@ impl Cloud {
                 if !self.is_unversioned {
                     headers.push(("x-amz-version-id", version));
                 }
-                respond(200, &headers, if method == "HEAD" { "" } else { content })
+                let mut response = respond(200, &headers, "");
+                if method != "HEAD" {
+                    response.body = self.bytes(&path, content);
+                }
+                response
             }
         }
     }
@@ -582,6 +600,8 @@ fn http_date(seconds: i64) -> String {
 
 /// The caller, as AWS STS reports it.
 pub const CALLER: &str = "arn:aws:iam::123456789012:user/ana";
+/// What stands for the content of an object that is no text.
+const ARCHIVE: &str = "an archive";
 /// A bucket that does not exist; all others do.
 pub const NO_BUCKET: &str = "no-such-bucket";
 

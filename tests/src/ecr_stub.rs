@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -22,7 +23,7 @@ pub use operations::OPERATIONS;
 pub use registry::{Image, Registry, Repository};
 
 use faults::{PlannedFault, carry, faulty, in_rest, respond, without};
-use load::{Fleet, Limit};
+use load::{Fleet, Limit, Listing};
 
 /// The account that the stub is.
 pub const ACCOUNT: &str = "123456789012";
@@ -48,6 +49,7 @@ struct State {
     faults: Mutex<Vec<PlannedFault>>,
     limit: Mutex<Option<Limit>>,
     fleet: Mutex<Fleet>,
+    listing: Mutex<Listing>,
     is_counting: AtomicBool,
     takes_any_request: AtomicBool,
     violations: Mutex<Vec<String>>,
@@ -197,6 +199,23 @@ impl EcrStub {
         *lock(&self.state.fleet) = Fleet { repositories, images };
     }
 
+    /// Lists `repositories` repositories with `images` images each, at so little cost that benchmarks may serve very many of them.
+    /// Each page takes as long as `pause`. There are no images to look at otherwise.
+    pub fn list(&self, repositories: usize, images: usize, pause: Duration) {
+        *lock(&self.state.fleet) = Fleet { repositories, images: 0 };
+        *lock(&self.state.listing) = Listing { repositories, images, pause };
+    }
+
+    /// Throttles nothing any more.
+    pub fn unlimited(&self) {
+        *lock(&self.state.limit) = None;
+    }
+
+    /// Forgets how often operations were called.
+    pub fn forget_counts(&self) {
+        lock(&self.state.counts).clear();
+    }
+
     /// Does not write calls down but counts them, for very many of them.
     pub fn only_count(&self) {
         self.state.is_counting.store(true, Ordering::Relaxed);
@@ -225,7 +244,24 @@ impl Drop for EcrStub {
 type Answered = Result<Value, (&'static str, String)>;
 
 impl State {
+    /// A page of a registry that is only listed.
+    fn listed(&self, request: &Request) -> Option<Response> {
+        let listing = *lock(&self.listing);
+        let operation = Listing::operation(request).filter(|_| listing.repositories > 0)?;
+        let is_allowed = lock(&self.limit).as_mut().is_none_or(|limit| limit.takes_one_more(operation));
+        let page = match is_allowed {
+            true => listing.page(operation, request)?,
+            false => faulty(&Fault::Throttled, Response::default())?,
+        };
+        *lock(&self.counts).entry(operation.to_owned()).or_default() += 1;
+        std::thread::sleep(listing.pause);
+        Some(page)
+    }
+
     fn answer(&self, request: &Request) -> Option<Response> {
+        if let Some(page) = self.listed(request) {
+            return Some(page);
+        }
         if !self.takes_any_request.load(Ordering::Relaxed) {
             let violations = aws_model::violations(request);
             if !violations.is_empty() {

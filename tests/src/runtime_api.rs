@@ -117,6 +117,19 @@ impl Function {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// The processor time that it has had, to a hundredth of a second.
+    ///
+    /// # Panics
+    ///
+    /// When it has ended.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
+        // The name of the program, in brackets, may have spaces.
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        let ticks = fields.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap());
+        Duration::from_millis(ticks.sum::<u64>() * 10)
+    }
+
     /// Sends the function an event, without waiting for the answer.
     ///
     /// # Panics

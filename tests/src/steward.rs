@@ -99,6 +99,16 @@ impl Steward {
         &self.enforce
     }
 
+    /// The functions, one of each.
+    pub fn all(&self) -> [&Function; 4] {
+        [&self.inventory, &self.preview, &self.enforce, &self.report]
+    }
+
+    /// The processor time that they have had.
+    pub fn cpu(&self) -> Duration {
+        self.all().into_iter().map(Function::cpu).sum()
+    }
+
     /// The inventory, to its end.
     pub fn take_inventory(&self, begun: &Value) -> Answer {
         if self.approves && begun["run"]["dryRun"] == false {

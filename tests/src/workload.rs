@@ -1,9 +1,14 @@
 //! Repositories and policies of a given size, for benchmarks: always the same ones.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use shared::domain::image::{Image, ImageStatus, ManifestKind};
-use shared::domain::lifecycle::LifecyclePolicy;
+use shared::domain::enforcement::outcome::{ImageOutcome, ImageResult, Outcome};
+use shared::domain::enforcement::policy_set::Apply;
+use shared::domain::image::{Image, ImageStatus, ManifestKind, Relations, RepositoryImages};
+use shared::domain::lifecycle::explain::Explainer;
+use shared::domain::lifecycle::{LifecyclePolicy, Passes, evaluate};
+use shared::domain::preview::model::{ActionKind, ActionTaken};
 use shared::domain::text::instant::Instant;
 
 /// The time at which workloads are evaluated.
@@ -135,4 +140,120 @@ pub fn page(count: usize) -> String {
         })
         .collect();
     serde_json::to_string_pretty(&serde_json::json!({ "imageDetails": details })).unwrap()
+}
+
+/// What differs between the images of a repository, in [`outcomes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Builds {
+    /// Each image has one tag with the number of its build, and is at most two megabytes larger than the smallest.
+    Numbered,
+    /// Images are tagged and as large as those of [`images`].
+    Random,
+}
+
+/// Days within which images of [`outcomes`] were pushed.
+const PUSHED_WITHIN: u64 = 196;
+/// Images that are older expire.
+const KEPT_DAYS: u64 = 90;
+/// Images of each repository of [`outcomes`].
+const IMAGES: u64 = 100;
+/// Bytes by which images of numbered builds differ at most.
+const BUILDS_DIFFER: u64 = 1 << 21;
+
+/// The outcomes of a batch of a hundred repositories: of a hundred images of each about 54 are planned to be deleted. Digests are
+/// distinct and random, times are any second of half a year.
+#[must_use]
+pub fn outcomes(builds: Builds) -> Vec<Outcome> {
+    let now = Instant::parse(NOW).unwrap();
+    let policy = LifecyclePolicy::parse(&format!(
+        r#"{{"rules": [{{"rulePriority": 1, "selection": {{"tagStatus": "any", "countType": "sinceImagePushed",
+        "countUnit": "days", "countNumber": {KEPT_DAYS}}}, "action": {{"type": "expire"}}}}]}}"#
+    ))
+    .unwrap();
+    let mut numbers = Numbers::new(7);
+    (0..100).map(|repository| outcome(repository, builds, &policy, now, &mut numbers)).collect()
+}
+
+fn outcome(
+    repository: usize,
+    builds: Builds,
+    policy: &LifecyclePolicy,
+    now: Instant,
+    numbers: &mut Numbers,
+) -> Outcome {
+    let least = 50_000_000 + numbers.below(200_000_000);
+    let mut ages: Vec<u64> = (0..IMAGES).map(|_| numbers.below(PUSHED_WITHIN * 86_400)).collect();
+    // As a plan has them: the oldest first.
+    ages.sort_unstable_by(|one, two| two.cmp(one));
+    let images = (1000..).zip(ages).map(|(build, age)| {
+        let digest: String = (0..4).map(|_| format!("{:016x}", numbers.next())).collect();
+        let tags = match builds {
+            Builds::Numbered => vec![format!("build-{build}")],
+            Builds::Random => {
+                let count = match numbers.below(10) {
+                    0 | 1 => 0,
+                    2 => 2,
+                    _ => 1,
+                };
+                (0..count).map(|_| tag(numbers)).collect()
+            }
+        };
+        Image {
+            digest: format!("sha256:{digest}").into(),
+            tags: tags.into_iter().map(Into::into).collect(),
+            pushed_at: Instant::from_micros(now.micros() - i64::try_from(age).unwrap() * 1_000_000).unwrap(),
+            last_pulled_at: None,
+            last_archived_at: None,
+            last_activated_at: None,
+            size_in_bytes: match builds {
+                Builds::Numbered => least + numbers.below(BUILDS_DIFFER),
+                Builds::Random => 50_000_000 + numbers.below(200_000_000),
+            },
+            status: ImageStatus::Active,
+            kind: ManifestKind::Manifest,
+        }
+    });
+    let images = RepositoryImages::new(images.collect(), &Relations::default());
+    let evaluation = evaluate(Some(policy), &images, &HashSet::new(), now, Passes::One);
+    let explainer = Explainer { policy: Some(policy), images: &images, evaluation: &evaluation, now };
+    let mut outcome = Outcome {
+        repository_name: format!("fleet/{repository:05}"),
+        policy: Some("all".to_owned()),
+        apply: Some(Apply::Preview),
+        counted_images: IMAGES,
+        ..Outcome::default()
+    };
+    for ((place, image), verdict) in (0..).zip(images.images()).zip(evaluation.verdicts()) {
+        outcome.images.add(image);
+        if verdict.acting_rule().is_some() {
+            outcome.expiring.add(image);
+            outcome.record(ImageOutcome {
+                image_digest: image.digest.to_string(),
+                image_tags: image.tags.iter().map(ToString::to_string).collect(),
+                image_pushed_at: image.pushed_at,
+                image_size_in_bytes: image.size_in_bytes,
+                action: ActionTaken { kind: ActionKind::Expire, target_storage_class: None },
+                applied_rule_priority: 1,
+                reason: explainer.reason(place, None),
+                outcome: ImageResult::Planned,
+                detail: None,
+            });
+        }
+    }
+    outcome
+}
+
+/// The bytes that a planned image of [`outcomes`] takes at least, whoever writes it: what is random about it. Its time is known to be
+/// that of one of some in a row.
+#[must_use]
+pub fn least_bytes(builds: Builds, planned: u32) -> f64 {
+    let seconds = ((PUSHED_WITHIN - KEPT_DAYS) * 86_400) as f64;
+    let order: f64 = (1..=planned).map(|number| f64::from(number).log2()).sum::<f64>() / f64::from(planned);
+    let entropy = |parts: &[f64]| -> f64 { parts.iter().map(|part| -part * part.log2()).sum() };
+    let tag = (STREAMS.len() as f64).log2() + 6.0 + 28.0;
+    let (size, tags) = match builds {
+        Builds::Numbered => ((BUILDS_DIFFER as f64).log2(), 0.0),
+        Builds::Random => (200_000_000_f64.log2(), entropy(&[0.2, 0.7, 0.1]) + 0.9 * tag),
+    };
+    (256.0 + seconds.log2() - order + size + tags) / 8.0
 }

@@ -241,16 +241,17 @@ pub fn release_all(project: &Project) -> Result<(), LocalError> {
     Err(LocalError::Unexpected { program: "cargo lambda build".to_owned(), problem })
 }
 
-/// Builds benchmarks as functions are built for AWS, and runs them, one after another.
+/// Builds benchmarks as functions are built for AWS, and runs them, one after another; each is given `--short` for its short form.
 ///
 /// # Errors
 ///
 /// If a tool cannot be installed, the build fails, or a benchmark misses a goal.
-pub fn bench(project: &Project, names: &[String]) -> Result<(), LocalError> {
+pub fn bench(project: &Project, names: &[String], is_short: bool) -> Result<(), LocalError> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let built = build_for_aws(project, &names)?;
     for name in names {
         let mut command = Command::new(built.join(name).join("bootstrap"));
+        command.args(is_short.then_some("--short"));
         let program = describe(&command);
         let status = outside_of_packages(&mut command)
             .current_dir(project.root())

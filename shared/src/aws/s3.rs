@@ -33,6 +33,9 @@ use crate::domain::text::instant::Instant;
 /// Maximum size of an answer, in bytes, where a call has no lower one.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
+/// The operation that reads an object.
+const READ: &str = "GetObject";
+
 /// Objects in Amazon S3. The SDK's futures are large, and are boxed.
 #[derive(Debug)]
 pub struct S3 {
@@ -62,6 +65,8 @@ pub struct Listed {
     pub key: String,
     /// The time of writing.
     pub modified_at: Option<Instant>,
+    /// Its size in bytes; `None` if the list does not have it.
+    pub bytes: Option<u64>,
 }
 
 /// The precondition of a conditional write.
@@ -136,7 +141,29 @@ impl S3 {
         bucket: &str,
         key: &str,
     ) -> Result<Option<Object>, AwsError> {
-        const OPERATION: &str = "GetObject";
+        let Some((object, content)) = self.read(max_bytes, bucket, key).await? else { return Ok(None) };
+        let text = String::from_utf8(content).map_err(|_| {
+            AwsError::unexpected_response(READ, &format!("s3://{bucket}/{key}: the object is no UTF-8 text"))
+        })?;
+        Ok(Some(Object { text, ..object }))
+    }
+
+    /// The content of an object, which may be no text; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Any error of S3; also if it is larger than 32 megabytes.
+    pub async fn get_bytes(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, AwsError> {
+        Ok(self.read(MAX_BYTES, bucket, key).await?.map(|(_, content)| content))
+    }
+
+    /// An object, without its text, and its content.
+    async fn read(
+        &self,
+        max_bytes: usize,
+        bucket: &str,
+        key: &str,
+    ) -> Result<Option<(Object, Vec<u8>)>, AwsError> {
         let date = DateOfAnswer::default();
         let request = self.client.get_object().bucket(bucket).key(key).customize();
         let request = request.interceptor(AtMost(max_bytes)).interceptor(date.clone());
@@ -144,10 +171,10 @@ impl S3 {
         let answered = match answered {
             Ok(answered) => answered,
             Err(error) if is_missing(&error) => return Ok(None),
-            Err(error) => return Err(self.refusal(OPERATION, bucket, key, &error)),
+            Err(error) => return Err(self.refusal(READ, bucket, key, &error)),
         };
         let unexpected_response = |problem: &dyn fmt::Display| {
-            AwsError::unexpected_response(OPERATION, &format!("s3://{bucket}/{key}: {problem}"))
+            AwsError::unexpected_response(READ, &format!("s3://{bucket}/{key}: {problem}"))
         };
         let modified_at = answered.last_modified.as_ref().and_then(instant);
         let version = version_id(answered.version_id);
@@ -158,9 +185,8 @@ impl S3 {
             .collect()
             .await
             .map_err(|error| unexpected_response(&aws_sdk_s3::error::DisplayErrorContext(error)))?;
-        let text = String::from_utf8(content.to_vec())
-            .map_err(|_| unexpected_response(&"the object is no UTF-8 text"))?;
-        Ok(Some(Object { text, etag, version, modified_at, answered_at: date.instant() }))
+        let object = Object { text: String::new(), etag, version, modified_at, answered_at: date.instant() };
+        Ok(Some((object, content.to_vec())))
     }
 
     /// The objects below a prefix, by ascending key.
@@ -185,7 +211,8 @@ impl S3 {
             for entry in page.contents.unwrap_or_default() {
                 let key = entry.key.ok_or_else(|| unexpected_response("a key of the list is unreadable"))?;
                 let modified_at = entry.last_modified.as_ref().and_then(instant);
-                objects.push(Listed { key, modified_at });
+                let bytes = entry.size.and_then(|size| u64::try_from(size).ok());
+                objects.push(Listed { key, modified_at, bytes });
             }
             if pages.follow(page.next_continuation_token)? {
                 continue;

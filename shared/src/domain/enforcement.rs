@@ -20,6 +20,7 @@
 //! | [`batch`] | repositories in batches of similar size |
 //! | [`not_removed`] | why an image that a run planned to remove is still there |
 //! | [`outcome`] | the outcome of a repository |
+//! | [`outcome_file`] | the object in which outcomes are kept |
 //! | [`journal`] | the record that is written before an image is deleted |
 //! | [`image_history`] | the intentions of the journal about one image, and what came of them |
 //! | [`image_restore`] | restoring images from the journal: which, in which order, and what cannot come back |
@@ -35,6 +36,8 @@ pub mod in_use_protection;
 pub mod journal;
 pub mod not_removed;
 pub mod outcome;
+#[cfg(feature = "lifecycle")]
+pub mod outcome_file;
 pub mod plan;
 pub mod policy_set;
 pub mod protect_tag;

@@ -126,6 +126,9 @@ pub struct RunReport {
     /// deleted.
     #[serde(alias = "untoldJournal")]
     pub unreported_journal: Vec<String>,
+    /// The bytes that the run wrote into the stack's bucket; absent if a list of S3 did not have them, and where the run wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<WrittenBytes>,
     /// The repositories whose lifecycle policy ECR enforces and this stack protects: first those that need attention, then those
     /// with a suspended policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -154,6 +157,17 @@ pub struct RunReport {
     /// The runs over the registry before this one, the last first; at most [`EARLIER_RUNS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_runs: Vec<EarlierRun>,
+}
+
+/// The bytes of a run's objects, as they are stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct WrittenBytes {
+    /// The outcomes of repositories, compressed.
+    pub outcomes: u64,
+    /// The journal: what is known of images before they are deleted, archived or left to ECR.
+    pub journal: u64,
 }
 
 /// Number of earlier runs that a report lists.

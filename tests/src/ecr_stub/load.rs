@@ -1,9 +1,13 @@
 //! Load tests: rate limits as AWS has them, and registries of any size that are generated when they are requested.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use crate::http::{Request, Response};
+use crate::workload::Numbers;
 
 use super::ACCOUNT;
 use super::operations::arn;
@@ -84,4 +88,77 @@ impl Fleet {
         }
         Some(repository)
     }
+}
+
+/// A registry of any size that is only listed: its pages are written when they are asked for, at little cost, and nothing of it is in
+/// memory. What else is asked about a repository is answered as for one without images.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Listing {
+    pub(super) repositories: usize,
+    pub(super) images: usize,
+    /// How long each answer takes.
+    pub(super) pause: Duration,
+}
+
+impl Listing {
+    /// The name of the operation, if it lists repositories or the images of one.
+    pub(super) fn operation(request: &Request) -> Option<&'static str> {
+        let target = request.header("x-amz-target")?;
+        let lists = ["DescribeRepositories", "DescribeImages"];
+        lists.into_iter().find(|operation| target.ends_with(&format!(".{operation}")))
+    }
+
+    /// A page; `None` for what is not listed here, such as repositories by name.
+    pub(super) fn page(self, operation: &str, request: &Request) -> Option<Response> {
+        let asked: Value = serde_json::from_slice(&request.body).ok()?;
+        if !asked["repositoryNames"].is_null() || !asked["imageIds"].is_null() {
+            return None;
+        }
+        let size = asked["maxResults"].as_u64().unwrap_or(100) as usize;
+        let start: usize = asked["nextToken"].as_str().map_or(0, |token| token.parse().unwrap());
+        let (all, list) = match operation {
+            "DescribeRepositories" => (self.repositories, "repositories"),
+            _ => (self.images, "imageDetails"),
+        };
+        let end = all.min(start + size);
+        let mut body = format!("{{\"{list}\":[");
+        for number in start..end {
+            if number > start {
+                body.push(',');
+            }
+            match operation {
+                "DescribeRepositories" => body += &Fleet::described(number).to_string(),
+                _ => describe_image(&mut body, asked["repositoryName"].as_str()?, number),
+            }
+        }
+        body.push(']');
+        if end < all {
+            let _ = write!(body, ",\"nextToken\":\"{end}\"");
+        }
+        body.push('}');
+        let kind = ("Content-Type".to_owned(), "application/x-amz-json-1.1".to_owned());
+        Some(Response { status: 200, headers: vec![kind], body: body.into_bytes() })
+    }
+}
+
+/// Writes an image as `DescribeImages` does: of any age up to two years, a fifth untagged, the others with the number of a build.
+fn describe_image(body: &mut String, repository: &str, number: usize) {
+    let seed =
+        repository.bytes().fold(number as u64, |seed, byte| seed.wrapping_mul(131).wrapping_add(byte.into()));
+    let mut numbers = Numbers::new(seed);
+    let mut digest = String::with_capacity(64);
+    for _ in 0..4 {
+        let _ = write!(digest, "{:016x}", numbers.next());
+    }
+    let tags =
+        if numbers.below(5) == 0 { String::new() } else { format!("\"imageTags\":[\"build-{number}\"],") };
+    let pushed_at = super::now() as u64 - numbers.below(2 * 365 * 86_400);
+    let _ = write!(
+        body,
+        "{{\"registryId\":\"{ACCOUNT}\",\"repositoryName\":\"{repository}\",\"imageDigest\":\"sha256:{digest}\",{tags}\
+         \"imageSizeInBytes\":{},\"imagePushedAt\":{pushed_at}.0,\"lastRecordedPullTime\":{pushed_at}.25,\"imageStatus\":\"ACTIVE\",\
+         \"imageManifestMediaType\":\"application/vnd.oci.image.manifest.v1+json\",\
+         \"artifactMediaType\":\"application/vnd.oci.image.config.v1+json\"}}",
+        50_000_000 + numbers.below(1 << 27)
+    );
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use shared::domain::enforcement::outcome_file;
 use shared::domain::lifecycle::LifecyclePolicy;
 use tests::cloud::BUCKET;
 use tests::ecr_stub::{Image, Repository};
@@ -431,7 +432,8 @@ impl World {
                 run.writers.insert(key.to_owned(), run.attempt);
             }
         } else if key.contains("/outcomes/") && !key.contains("/unmatched/") {
-            for line in lines() {
+            for outcome in outcome_file::read(&request.body).unwrap() {
+                let line = serde_json::to_value(outcome).unwrap();
                 let status = word(&line, "status");
                 self.judge_outcome(invocation, &line);
                 if std::env::var("SIMULATION_IMAGES").is_ok() {

@@ -14,7 +14,7 @@ use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 /// The keys of everything that runs keep begin so.
 pub const RUNS: &str = "runs/";
 
-/// With this, before `.jsonl`, ends the key of the outcomes with which a batch is complete.
+/// With this, before its extension, ends the key of the outcomes with which a batch is complete.
 pub const LAST: &str = "-last";
 
 /// A run, as its parts pass it on.

@@ -434,18 +434,34 @@ struct Word<'a>(Text<'a>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Word<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "a string")]
-        enum Spelled<'a> {
-            Text(#[serde(borrow)] Cow<'a, str>),
-            Object {
-                #[serde(borrow, rename = "Value")]
-                value: Cow<'a, str>,
-            },
+        struct WordVisitor;
+
+        impl<'de> Visitor<'de> for WordVisitor {
+            type Value = Word<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Word<'de>, E> {
+                Ok(Word(Text(Cow::Borrowed(text))))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Word<'de>, E> {
+                Ok(Word(Text(Cow::Owned(text.to_owned()))))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Word<'de>, A::Error> {
+                #[derive(Deserialize)]
+                struct Object<'a> {
+                    #[serde(borrow, rename = "Value")]
+                    value: Text<'a>,
+                }
+                Object::deserialize(MapAccessDeserializer::new(map)).map(|object| Word(object.value))
+            }
         }
-        Ok(Self(Text(match Spelled::deserialize(deserializer)? {
-            Spelled::Text(text) | Spelled::Object { value: text } => text,
-        })))
+
+        deserializer.deserialize_any(WordVisitor)
     }
 }
 

@@ -90,7 +90,58 @@ impl Instant {
     ///
     /// If the text is not such a time. The message shows an example.
     pub fn parse(text: &str) -> Result<Self, InvalidTime> {
+        if let Some(instant) = Self::parse_usual(text) {
+            return Ok(instant);
+        }
         text.parse::<Timestamp>().map(Self::from).map_err(|_| InvalidTime(text.to_owned()))
+    }
+
+    /// Parses a time as nearly all listings have it, `2026-11-23T00:00:00Z` or with microseconds and an offset, which there are two of
+    /// for each image; `None` for any other text, times of distant years among them.
+    fn parse_usual(text: &str) -> Option<Self> {
+        /// Days of a year before each month, and behind the last one.
+        const DAYS_BEFORE: [i64; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+        let (head, rest) = text.as_bytes().split_first_chunk::<19>()?;
+        let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1, b'T', h0, h1, b':', n0, n1, b':', s0, s1] = head
+        else {
+            return None;
+        };
+        let year = number(&[y0, y1, y2, y3]).filter(|year| (1970..9000).contains(year))?;
+        let month = number(&[m0, m1]).filter(|month| (1..=12).contains(month))?;
+        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let place = usize::try_from(month).ok()?;
+        let (before, end) = (DAYS_BEFORE.get(place - 1)?, DAYS_BEFORE.get(place)?);
+        let day = number(&[d0, d1]).filter(|day| *day >= 1)?;
+        if day > end - before + i64::from(is_leap && month == 2) {
+            return None;
+        }
+        let hour = number(&[h0, h1]).filter(|hour| *hour < 24)?;
+        let minute = number(&[n0, n1]).filter(|minute| *minute < 60)?;
+        let second = number(&[s0, s1]).filter(|second| *second < 60)?;
+        let (micros, zone) = match rest.split_first() {
+            Some((b'.', rest)) => {
+                let length = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                let (digits, zone) = rest.split_at_checked(length)?;
+                let missing = 6_u32.checked_sub(u32::try_from(length).ok().filter(|length| *length > 0)?)?;
+                (number(digits)? * 10_i64.pow(missing), zone)
+            }
+            _ => (0, rest),
+        };
+        let offset_minutes = match *zone {
+            [b'Z'] => 0,
+            [sign @ (b'+' | b'-'), h0, h1, b':', m0, m1] => {
+                let hours = number(&[h0, h1]).filter(|hours| *hours < 24)?;
+                let minutes = number(&[m0, m1]).filter(|minutes| *minutes < 60)?;
+                (hours * 60 + minutes) * if sign == b'+' { 1 } else { -1 }
+            }
+            _ => return None,
+        };
+        // Leap days between 1970 and this year, and the one of this year.
+        let leaps = |year: i64| year / 4 - year / 100 + year / 400;
+        let leap_days = leaps(year - 1) - leaps(1969) + i64::from(is_leap && month > 2);
+        let days = (year - 1970) * 365 + leap_days + before + day - 1;
+        let minutes = (days * 24 + hour) * 60 + minute - offset_minutes;
+        NonZeroI64::new((minutes * 60 + second) * 1_000_000 + micros + OFFSET).map(Self)
     }
 
     /// Reads `/Date(1709285400250)/`, milliseconds since the Unix epoch, as Windows PowerShell writes times.
@@ -133,6 +184,14 @@ impl Instant {
         #[expect(clippy::cast_possible_truncation, reason = "bounded by the check above")]
         Self::from_micros(micros as i64)
     }
+}
+
+/// A number of decimal digits; `None` if there is another character among them.
+fn number(digits: &[u8]) -> Option<i64> {
+    digits.iter().try_fold(0, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| number * 10 + i64::from(digit))
+    })
 }
 
 /// A text that is not a time.
@@ -265,6 +324,37 @@ mod tests {
         for text in ["", "2026", "tomorrow", "23.11.2026", "2026-11-23T00:00:00", "2026-13-01"] {
             assert!(Instant::parse_argument(text, now).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn times_of_listings_are_read_as_jiff_reads_them() {
+        let mut days = Vec::new();
+        for year in [1969, 1970, 1971, 1972, 1999, 2000, 2024, 2026, 2028, 2100, 2400, 8999, 9000] {
+            for month in 0..14 {
+                days.extend([0, 1, 28, 29, 30, 31, 32].map(|day| format!("{year:04}-{month:02}-{day:02}")));
+            }
+        }
+        let clocks = ["00:00:00", "23:59:59", "12:34:56", "24:00:00", "12:60:00", "12:00:60", "12:0a:00"];
+        let fractions = ["", ".5", ".25", ".123456", ".000001", ".1234567", "."];
+        let zones = [
+            "Z", "+00:00", "-00:00", "+05:30", "-11:59", "+23:59", "+24:00", "+01:60", "", "+01", "+0100",
+            "z",
+        ];
+        let (mut read, mut usual) = (0, 0);
+        for (number, day) in days.iter().enumerate() {
+            for (other, clock) in clocks.iter().enumerate() {
+                for zone in zones {
+                    let fraction = fractions[(number + other) % fractions.len()];
+                    let text = format!("{day}T{clock}{fraction}{zone}");
+                    let jiff = text.parse::<Timestamp>().map(Instant::from).ok();
+                    assert_eq!(Instant::parse(&text).ok(), jiff, "{text}");
+                    read += usize::from(jiff.is_some());
+                    usual += usize::from(Instant::parse_usual(&text).is_some());
+                }
+            }
+        }
+        // The others have years, offsets and fractions as no listing has them.
+        assert!(usual > 5000 && read > usual, "{usual} of {read}");
     }
 
     #[test]

@@ -602,6 +602,9 @@ fn footer(report: &RunReport) -> Markup {
                 "The policies that decided are in the run's copy of the policies file, " code { (report.place.address(&run.policies_file_key())) } ". \
                  What came of each repository is below " code { (report.place.address(&run.outcomes_prefix())) }
                 ", with the first " (grouped(SHOWN as u64)) " images or so of each."
+                @if let Some(written) = report.written {
+                    " The run wrote " (bytes(written.outcomes)) " there, and " (bytes(written.journal)) " into the journal."
+                }
             }
             }
             @if run.protect_only {

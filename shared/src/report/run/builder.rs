@@ -53,6 +53,7 @@ impl Builder {
             ignored: Vec::new(),
             unfinished_batches: Vec::new(),
             unreported_journal: Vec::new(),
+            written: None,
             protection: Vec::new(),
             protection_not_shown: 0,
             repositories: Vec::new(),

@@ -16,6 +16,7 @@ use crate::domain::enforcement::batch::{
 };
 use crate::domain::enforcement::enforcement_switch::{DryRunReason, Request, preview_key};
 use crate::domain::enforcement::outcome::{Outcome, Status};
+use crate::domain::enforcement::outcome_file;
 use crate::domain::enforcement::policy_set::{self, Apply, Match, PolicySet, Sources};
 use crate::domain::enforcement::run::Run;
 use crate::domain::enforcement::run::message_of_cause;
@@ -176,7 +177,7 @@ pub async fn take(
         let page = clients.call(clients.ecr.repositories(None, pages.token())).await?;
         progress.repositories += page.repositories.len() as u64;
         let mut full = Vec::new();
-        let mut outcomes = String::new();
+        let mut outcomes: Vec<Outcome> = Vec::new();
         let assigned: Vec<_> = stream::iter(page.repositories.iter())
             .map(|repository| assign(clients, &policy_set, &repository.name, &repository.arn))
             .buffered(READ_CONCURRENCY)
@@ -241,8 +242,7 @@ pub async fn take(
                 }
                 Err(error) => return Err(error.into()),
             };
-            outcomes += &serde_json::to_string(&outcome).unwrap_or_default();
-            outcomes.push('\n');
+            outcomes.push(outcome);
         }
         let goes_on = pages.follow(page.next_token).map_err(RunError::Aws)?;
         let is_over = !goes_on || !clients.deadline.has(LEAST);
@@ -252,8 +252,12 @@ pub async fn take(
         write(clients, &full).await?;
         batches.extend(full.into_iter().map(|(key, _)| Listed { key }));
         if !outcomes.is_empty() {
-            let key = format!("{}{page_number:06}.jsonl", run.outcomes_of_inventory(&run.attempt));
-            clients.call(clients.s3.write(clients.bucket, &key, &outcomes, "application/jsonl")).await?;
+            let folder = run.outcomes_of_inventory(&run.attempt);
+            let key = format!("{folder}{page_number:06}{}", outcome_file::EXTENSION);
+            let content =
+                outcome_file::write(&outcomes).map_err(|error| clients.invalid_object(&key, error))?;
+            let written = clients.s3.upload(clients.bucket, &key, content, outcome_file::CONTENT_TYPE);
+            clients.call(written).await?;
         }
         page_number = progress.repositories;
         if is_over {

@@ -1,5 +1,6 @@
 //! What can be wrong with an object in the stack's bucket, and what to do.
 
+use crate::domain::enforcement::outcome_file::InvalidOutcomes;
 use crate::domain::text::finding::Finding;
 use crate::domain::usage::listed::InvalidUsage;
 
@@ -13,6 +14,9 @@ pub enum ObjectProblem {
     /// The object is not the JSON that it has to be, or its value cannot be written as JSON.
     #[error("{0}")]
     Json(String),
+    /// The outcomes cannot be read or written.
+    #[error("{0}")]
+    Outcomes(InvalidOutcomes),
     /// The images in use are not as a run writes them.
     #[error("{0}")]
     Usage(String),
@@ -76,6 +80,12 @@ pub enum ObjectProblem {
 impl From<serde_json::Error> for ObjectProblem {
     fn from(error: serde_json::Error) -> Self {
         Self::Json(error.to_string())
+    }
+}
+
+impl From<InvalidOutcomes> for ObjectProblem {
+    fn from(error: InvalidOutcomes) -> Self {
+        Self::Outcomes(error)
     }
 }
 

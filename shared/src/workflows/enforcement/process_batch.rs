@@ -24,6 +24,7 @@ use crate::domain::enforcement::in_use_protection::{
 };
 use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{ImageResult, Outcome, PutBack, ReportedBlocker, Status};
+use crate::domain::enforcement::outcome_file;
 use crate::domain::enforcement::plan::{Blocker, Reassignment, taken_in_use};
 use crate::domain::enforcement::policy_set::{self, Apply, Entry, Keep, Limits, PolicySet, ResourceTags};
 use crate::domain::enforcement::protection_record::{Mode, ProtectionRecord};
@@ -390,15 +391,12 @@ async fn write(
     // Another attempt for the same repositories has another key: both outcomes are reported.
     let written_at = clients.now().micros();
     let last = if is_complete { LAST } else { "" };
-    let key = format!("{batch}{:05}-{done:05}-{written_at}{last}.jsonl", task.done);
-    let mut text = String::new();
-    for outcome in outcomes {
-        text += &serde_json::to_string(outcome).unwrap_or_default();
-        text.push('\n');
-    }
-    let written = clients.s3.write(clients.bucket, &key, &text, "application/jsonl");
+    let extension = outcome_file::EXTENSION;
+    let key = format!("{batch}{:05}-{done:05}-{written_at}{last}{extension}", task.done);
+    let content = outcome_file::write(outcomes).map_err(|error| clients.invalid_object(&key, error))?;
+    let written = clients.s3.upload(clients.bucket, &key, content, outcome_file::CONTENT_TYPE);
     match clients.deadline.order(written).await {
-        Ok(written) => Ok(written?),
+        Ok(written) => Ok(written.map(drop)?),
         Err(_) => Err(RunError::Time(clients.ecr.retry_observer().timeout_cause())),
     }
 }

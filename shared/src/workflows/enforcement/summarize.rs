@@ -9,19 +9,21 @@ use super::inventory::{Progress, SIZES_KEY, read_list};
 use super::object_problem::ObjectProblem;
 use super::read_layers::STORAGE_KEY;
 use super::{RunContext, RunError};
+use crate::aws::s3;
 use crate::domain::enforcement::batch::Sizes;
 use crate::domain::enforcement::enforcement_switch::preview_key;
 use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{Outcome, Status};
+use crate::domain::enforcement::outcome_file;
 use crate::domain::enforcement::policy_set::PolicySet;
+use crate::domain::enforcement::run::Run;
 use crate::domain::enforcement::run::message_of_cause;
-use crate::domain::enforcement::run::{LAST, Run};
 use crate::domain::enforcement::storage::{KnownStorage, Unread};
 use crate::domain::enforcement::taken::REGISTRY_KEY;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::UsageSnapshot;
 use crate::report::attention::Notice;
-use crate::report::run::{Builder, EarlierRun, NAMES, RunReport, earlier_runs};
+use crate::report::run::{Builder, EarlierRun, NAMES, RunReport, WrittenBytes, earlier_runs};
 
 /// Objects that are read at the same time.
 const READ_CONCURRENCY: usize = 8;
@@ -89,6 +91,8 @@ pub async fn summarize(
     };
     let list = async |prefix: String| clients.call(clients.s3.list(clients.bucket, &prefix)).await;
     let (outcomes, written) = tokio::try_join!(list(run.outcomes_prefix()), list(journal::prefix(run)))?;
+    let bytes = |objects: &[s3::Listed]| objects.iter().map(|object| object.bytes).sum::<Option<u64>>();
+    let written_bytes = bytes(&outcomes).zip(bytes(&written));
     // What other attempts at the inventory led to is not of this run.
     let of_inventory = progress.attempts.iter().map(|attempt| run.outcomes_of_inventory(attempt));
     let own: BTreeSet<String> =
@@ -100,11 +104,11 @@ pub async fn summarize(
             of_batches.entry(folder).or_default().push(&outcome.key);
         }
     }
-    let complete = format!("{LAST}.jsonl");
     let report = builder.report_mut();
     report.has_policies_file = progress.has_policies_file;
     report.place.region = clients.region.to_owned();
     report.place.bucket = clients.bucket.to_owned();
+    report.written = written_bytes.map(|(outcomes, journal)| WrittenBytes { outcomes, journal });
     report.unread_tags.clone_from(&progress.unread_tags);
     report.unread_cost_tags.clone_from(&progress.unread_cost_tags);
     report.unfinished_batches = batches
@@ -112,7 +116,7 @@ pub async fn summarize(
         .filter(|batch| {
             let folder = run.outcomes_of(&batch.key);
             let of_batch = of_batches.get(folder.trim_end_matches('/'));
-            !of_batch.is_some_and(|keys| keys.iter().any(|key| key.ends_with(&complete)))
+            !of_batch.is_some_and(|keys| keys.iter().any(|key| outcome_file::is_last(key)))
         })
         .map(|batch| batch.key.clone())
         .collect();
@@ -121,15 +125,15 @@ pub async fn summarize(
     let mut sizes = Sizes::new();
     let mut known = KnownStorage::new();
     for keys in of_batches.values() {
-        let mut texts = stream::iter(keys)
-            .map(|key| async move { (key, clients.call(clients.s3.get(clients.bucket, key)).await) })
+        let mut objects = stream::iter(keys)
+            .map(|key| async move { (key, clients.call(clients.s3.get_bytes(clients.bucket, key)).await) })
             .buffered(READ_CONCURRENCY);
         let mut of_batch: BTreeMap<String, Outcome> = BTreeMap::new();
-        while let Some((key, text)) = texts.next().await {
-            let text = text?.map(|object| object.text).unwrap_or_default();
-            for line in text.lines() {
-                let mut outcome: Outcome =
-                    serde_json::from_str(line).map_err(|error| clients.invalid_object(key, error))?;
+        while let Some((key, content)) = objects.next().await {
+            let content = content?.unwrap_or_default();
+            let outcomes =
+                outcome_file::read(&content).map_err(|error| clients.invalid_object(key, error))?;
+            for mut outcome in outcomes {
                 reported.extend(outcome.journal.iter().cloned());
                 // What another invocation did before in the same repository.
                 if let Some(before) = of_batch.remove(&outcome.repository_name) {

@@ -217,7 +217,7 @@ fn pass(micros: i64) {
     clock::set(Some(clock::micros() + micros));
 }
 
-const LIMITS: &str = "limits: { images: 10000, percent: 100, remaining: 0 }";
+const LIMITS: &str = "limits: { images: 10000, percent: 100, remaining: 1 }";
 
 /// A policies file by which images of this age in days are deleted.
 fn by_age(days: u32, more: &str) -> String {
@@ -375,9 +375,19 @@ fn a_repository_is_looked_at_before_a_rule_selects_its_images() {
         world.run(json!({})).await;
         for _ in 0..13 {
             pass(DAY);
+            let before = world.images();
+            if clock::micros() == BEGINNING + 9 * DAY {
+                // A plan leaves an image.
+                for number in 0..4 {
+                    world.change(&format!("app/{number}"), |repository| {
+                        repository.push("young", &["young"]);
+                    });
+                }
+            }
+            world.announce(&before);
             world.run(json!({})).await;
         }
-        assert_eq!(world.images()["app/0"].len(), 3);
+        assert_eq!(world.images()["app/0"].len(), 4);
         pass(DAY + MINUTE);
         let report = world.run(json!({})).await;
         assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 12, "{report:#}");
@@ -391,7 +401,7 @@ fn what_is_protected_is_looked_at_in_every_run() {
         let file = format!(
             "policies:
 - {{ name: by-ecr, repositories: [app/0], rules: [{{ selection: any, maximumAgeLimit: 14 }}], apply: attach, {LIMITS} }}
-- {{ name: theirs, repositories: [app/1], rules: [{{ selection: any, maximumAgeLimit: 14 }}], apply: protect, {LIMITS} }}
+- {{ name: theirs, repositories: [app/1], apply: protect, {LIMITS} }}
 - {{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: 14 }}], apply: delete, {LIMITS} }}
 limits: {{ images: 100000, percent: 100 }}"
         );
@@ -491,7 +501,8 @@ fn happen(worlds: &[&World], rng: &mut fastrand::Rng) {
         match rng.u8(..12) {
             0..=2 => {
                 let tag = format!("v{}", rng.u8(..6));
-                repository.push(&format!("{name} {seed}"), if rng.bool() { &[] } else { &[tag.as_str()] });
+                let tags: &[&str] = if rng.bool() { &[] } else { &[&tag] };
+                repository.push(&format!("{name} {seed}"), tags);
             }
             3 => {
                 let children = ["amd64", "arm64"].map(|of| repository.push(&format!("{of} {seed}"), &[]));
@@ -589,7 +600,7 @@ fn a_run_that_leaves_out_what_has_not_changed_does_what_a_run_over_everything_do
             let mut file = some_file(&mut rng);
             for step in 0..24 {
                 for _ in 0..rng.usize(..5) {
-                    pass(rng.i64(..2 * HOUR));
+                    pass(rng.i64(0..2 * HOUR));
                     if rng.u8(..3) > 0 {
                         happen(&[&full, &lean], &mut rng);
                     }
@@ -604,7 +615,7 @@ fn a_run_that_leaves_out_what_has_not_changed_does_what_a_run_over_everything_do
                     0 => lean.aws.cloud(|cloud| cloud.queues.send(QUEUE, "nonsense")),
                     1 => lean.aws.fault("ReceiveMessage", Fault::Denied, 1),
                     // What comes twice.
-                    2 | 3 => lean.event("app/1", clock::micros() - rng.i64(..3 * DAY)),
+                    2 | 3 => lean.event("app/1", clock::micros() - rng.i64(0..3 * DAY)),
                     _ => {}
                 }
                 let hours = [1, 20, 24, 24, 24, 30, 24 * 4, 24 * 9][rng.usize(..8)];

@@ -85,9 +85,13 @@ pub struct QuietTime {
 }
 
 impl QuietTime {
-    /// The time since a look without any event, as a run knows it now. Later events may be late.
+    /// The time since a look without any event, as a run knows it now. Later events may be late; of a look that is too old to count
+    /// events may be forgotten.
     #[must_use]
     pub fn since(looked_at: Instant, now: Instant) -> Option<Self> {
+        if looked_at.micros() < now.micros_days_before(MAX_LOOK_AGE_DAYS) {
+            return None;
+        }
         let from = Instant::from_micros(looked_at.micros().checked_add(MARGIN_MICROS)?)?;
         let until = Instant::from_micros(now.micros().checked_sub(EVENT_DELAY_MICROS)?)?;
         (from < until).then_some(Self { from, until })

@@ -227,6 +227,7 @@ fn a_push_without_an_event_is_found_unless_its_event_may_be_late() {
     assert!(push(2 * 24 * 60 - 6).is_some());
     assert!(push(2 * 24 * 60 - 4).is_none(), "the look before may have seen it");
     assert_eq!(QuietTime::since(now(), now()), None);
+    assert_eq!(QuietTime::since(days_ago(8), now()), None, "its events are forgotten");
 }
 
 #[test]

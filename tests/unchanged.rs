@@ -64,8 +64,7 @@ impl HttpConnector for Wire {
             body: request.body().bytes().unwrap().to_vec(),
         };
         let response = self.0.answer(&read).unwrap();
-        let mut answer =
-            HttpResponse::new(response.status.try_into().unwrap(), SdkBody::from(response.body));
+        let mut answer = HttpResponse::new(response.status.try_into().unwrap(), SdkBody::from(response.body));
         for (name, value) in response.headers {
             answer.headers_mut().insert(name.to_ascii_lowercase(), value);
         }
@@ -111,7 +110,8 @@ impl World {
     async fn run(&mut self, more: Value) -> Value {
         self.runs += 1;
         let now = Instant::from_micros(clock::micros()).unwrap();
-        let mut run = json!({ "runId": format!("r{}", self.runs), "startedAt": now.to_string(), "dryRun": false });
+        let mut run =
+            json!({ "runId": format!("r{}", self.runs), "startedAt": now.to_string(), "dryRun": false });
         run.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
         let mut run: Run = serde_json::from_value(run).unwrap();
         let mut progress = Progress::default();
@@ -127,8 +127,7 @@ impl World {
                 queue,
             };
             let clients = self.clients.clients(PLENTY);
-            (run, progress) =
-                Box::pin(inventory::take(&clients, &run, progress, invocation)).await.unwrap();
+            (run, progress) = Box::pin(inventory::take(&clients, &run, progress, invocation)).await.unwrap();
             if progress.next_token.is_none() {
                 break;
             }
@@ -182,9 +181,7 @@ impl World {
             let of = |repository: &Repository| {
                 let images = repository.images.iter();
                 images
-                    .map(|image| {
-                        (image.digest.clone(), image.tags.iter().cloned().collect(), image.archived)
-                    })
+                    .map(|image| (image.digest.clone(), image.tags.iter().cloned().collect(), image.archived))
                     .collect()
             };
             registry.repositories.iter().map(|(name, repository)| (name.clone(), of(repository))).collect()
@@ -306,8 +303,12 @@ fn everything_is_looked_at_when_changes_are_not_known() {
     let cases: [(&str, &str, &dyn Fn(&World)); 6] = [
         ("a message that is no event", "1 message", &|world| in_queue(world, "pushed app/3")),
         ("an event of another service", "1 message", &|world| {
-            in_queue(world, &json!({ "source": "aws.s3", "detail-type": "Object Created", "time": "2027-03-01T00:00:00Z",
-                "detail": {} }).to_string());
+            in_queue(
+                world,
+                &json!({ "source": "aws.s3", "detail-type": "Object Created", "time": "2027-03-01T00:00:00Z",
+                "detail": {} })
+                .to_string(),
+            );
         }),
         ("a queue that is refused", "ReceiveMessage", &|world| {
             world.aws.fault("ReceiveMessage", Fault::Denied, 1);
@@ -680,7 +681,8 @@ fn the_functions_leave_out_what_has_not_changed() {
     let looks = steward.aws.count("DescribeImages");
     assert_eq!(report["unchanged"]["repositories"], 6 - looks, "{report:#}");
     assert!(looks < 6, "{report:#}");
-    let page = steward.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/reports/latest.html"))).unwrap();
+    let page =
+        steward.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/reports/latest.html"))).unwrap();
     assert!(page.contains("not looked at again"), "{page}");
     let mail = steward.aws.cloud(|cloud| cloud.published.last().cloned()).unwrap();
     assert!(mail.1.contains("not looked at again"), "{}", mail.1);

@@ -408,12 +408,7 @@ fn steward(folder: &Path, repositories: usize) -> Steward {
 }
 
 /// Functions over a registry, under a policy by which images of this age in days are deleted.
-fn steward_with(
-    start: Start<'_>,
-    repositories: usize,
-    days: u32,
-    environment: &[(&str, &str)],
-) -> Steward {
+fn steward_with(start: Start<'_>, repositories: usize, days: u32, environment: &[(&str, &str)]) -> Steward {
     let aws = EcrStub::start();
     aws.generate(repositories, IMAGES);
     aws.only_count();

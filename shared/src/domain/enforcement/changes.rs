@@ -185,10 +185,7 @@ mod tests {
     #[test]
     fn events_are_read_as_ecr_sends_them() {
         let read = ChangeEvent::parse(&event("team/app", "2026-11-16T01:54:34Z")).unwrap();
-        assert_eq!(
-            read,
-            ChangeEvent { repository_name: "team/app".into(), at: at("2026-11-16T01:54:34Z") }
-        );
+        assert_eq!(read, ChangeEvent { repository_name: "team/app".into(), at: at("2026-11-16T01:54:34Z") });
         // By the user guide: no name, but an ARN.
         let cached = r#"{"version":"0","id":"85","detail-type":"ECR Pull Through Cache Action","source":"aws.ecr",
             "account":"123456789012","time":"2026-11-16T01:54:34Z","region":"us-west-2",

@@ -142,8 +142,7 @@ impl PlannedRepository<'_> {
     #[must_use]
     pub fn look(&self, shard: u64) -> Option<Look> {
         let Self { entry, images, plan, read_at, now, .. } = *self;
-        let has_plan =
-            !(plan.deletions.is_empty() && plan.archivals.is_empty() && plan.blockers.is_empty());
+        let has_plan = !(plan.deletions.is_empty() && plan.archivals.is_empty() && plan.blockers.is_empty());
         // What is not read completely, is on its way back, or is of the future, changes by itself.
         let latest = now.micros().saturating_add(MARGIN_MICROS);
         let is_settled = images.images().iter().all(|image| {
@@ -192,8 +191,7 @@ impl PlannedRepository<'_> {
     /// When time alone changes the plan first.
     fn due_at(&self) -> Option<Instant> {
         let Self { entry, images, plan, now, .. } = *self;
-        let explainer =
-            Explainer { policy: Some(&entry.policy), images, evaluation: &plan.evaluation, now };
+        let explainer = Explainer { policy: Some(&entry.policy), images, evaluation: &plan.evaluation, now };
         let places = (0..).zip(images.images());
         let by_rules = places.filter_map(|(place, _)| Some(explainer.due(place)?.at)).min();
         let Some(days) = entry.keep.pulled_within_days else { return by_rules };
@@ -310,8 +308,9 @@ impl Known<'_> {
 /// Whether an outcome is one in which nothing was done, is to be done, or needs attention.
 #[must_use]
 pub fn is_settled(outcome: &Outcome) -> bool {
-    let Outcome { status, error, blockers, expiring, transitioning, deleted, archived, failed, put_back, .. } =
-        outcome;
+    let Outcome {
+        status, error, blockers, expiring, transitioning, deleted, archived, failed, put_back, ..
+    } = outcome;
     let amounts = [expiring, transitioning, deleted, archived, failed, put_back];
     matches!(status, Status::Previewed | Status::Done)
         && error.is_none()

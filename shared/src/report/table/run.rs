@@ -9,9 +9,7 @@ use crate::domain::enforcement::outcome::{Amount, Outcome, PolicyChange, Status}
 use crate::domain::text::instant::Instant;
 use crate::domain::text::printable::on_one_line;
 use crate::domain::text::quantity::{bytes, count, grouped};
-use crate::report::run::{
-    NEXT, RunReport, UnchangedRepositories, cost_facts, cost_lines, facts, whose,
-};
+use crate::report::run::{NEXT, RunReport, UnchangedRepositories, cost_facts, cost_lines, facts, whose};
 
 /// Which repositories of a run have a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -221,7 +221,8 @@ impl<'a, 'c> LookWriter<'a, 'c> {
     pub(super) fn new(clients: &'a RunContext<'c>, run: &Run) -> Self {
         // By a file that nobody knows, or by a part of the registry, nothing is left out.
         let hash = run.policies_file_hash.clone().filter(|_| !run.protect_only);
-        let head = hash.and_then(|policies_file_hash| serde_json::to_string(&Head { policies_file_hash }).ok());
+        let head =
+            hash.and_then(|policies_file_hash| serde_json::to_string(&Head { policies_file_hash }).ok());
         let index = Index { run_id: run.run_id.clone(), shards: BTreeMap::new() };
         Self { clients, head, index, open: BTreeMap::new(), place: String::new() }
     }

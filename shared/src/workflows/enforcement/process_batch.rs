@@ -31,7 +31,9 @@ use crate::domain::enforcement::run::{LAST, Run, Task};
 use crate::domain::enforcement::storage::Measured;
 use crate::domain::enforcement::survey::Survey;
 use crate::domain::enforcement::suspension::Cause;
-use crate::domain::enforcement::unchanged::{Look as SettledLook, LookRequest, PlannedRepository, is_settled};
+use crate::domain::enforcement::unchanged::{
+    Look as SettledLook, LookRequest, PlannedRepository, is_settled,
+};
 use crate::domain::image::ImageIndex;
 use crate::domain::image::layers::Layers;
 use crate::domain::lifecycle::LifecyclePolicy;

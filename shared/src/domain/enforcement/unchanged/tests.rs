@@ -206,11 +206,12 @@ fn a_look_has_what_keeps_images_and_when_time_acts() {
     assert_eq!(found.shard, 5);
     // A young image in use needs nothing.
     let used = usage(&["app@sha256:b"]);
-    assert_eq!(look(images[1..].to_vec(), &used, "").unwrap().references, []);
+    assert!(look(images[1..].to_vec(), &used, "").unwrap().references.is_empty());
     // What is in use since a list may not know of it lapses by itself.
     let written_at = days_ago(30);
     let list = ListTime { key: "usage/a.json".to_owned(), repositories: Vec::new(), written_at };
-    let used = Usage { list_times: vec![list], ..Usage::default() };
+    let mut used = Usage::default();
+    used.list_times.push(list);
     assert_eq!(look(images, &used, ""), None);
 }
 
@@ -238,7 +239,9 @@ fn what_is_used_again_is_what_a_look_would_have_found() {
         image_tags: Vec::new(),
         image_pushed_at: days_ago(20),
         image_size_in_bytes: 1,
-        action: crate::domain::preview::model::ActionTaken::from(crate::domain::lifecycle::document::Action::Expire),
+        action: crate::domain::preview::model::ActionTaken::from(
+            crate::domain::lifecycle::document::Action::Expire,
+        ),
         applied_rule_priority: 1,
         reason: String::new(),
         outcome: crate::domain::enforcement::outcome::ImageResult::InUse,

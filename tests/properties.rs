@@ -8,6 +8,7 @@ use proptest::sample::{Index, select};
 use shared::domain::enforcement::in_use_protection::{conflicts, protected, tagging};
 use shared::domain::enforcement::plan::plan;
 use shared::domain::enforcement::policy_set::{Apply, Entry, Keep, Limits};
+use shared::domain::enforcement::unchanged::{PlannedRepository, reference_hash};
 use shared::domain::image::layers::{Layers, Location};
 use shared::domain::image::listing::RepositoryName;
 use shared::domain::image::{Image, ImageIndex, ImageStatus, ManifestKind, RepositoryImages};
@@ -16,6 +17,7 @@ use shared::domain::lifecycle::{
     Action, Evaluation, LifecyclePolicy, Limit, Passes, PolicySource, Referrers, TagList, TagSelection,
     evaluate, evaluate_with, validate,
 };
+use shared::domain::text::instant::Instant;
 use shared::domain::usage::{Usage, UsedImage, UsedImages};
 use tests::document::Doc;
 use tests::reference::{self, Acted};
@@ -844,6 +846,55 @@ proptest! {
         for place in family.places() {
             prop_assert_eq!(images.is_part(place), family.is_part(place), "{:?}", images.images()[place as usize]);
         }
+    }
+
+    #[test]
+    fn what_need_not_be_looked_at_again_has_no_plan_until_it_is_due(
+        policy in strategy::policy(),
+        repository in strategy::repository(),
+        newest in 0_u64..4,
+        pulled_within_days in proptest::option::of(1_u64..9),
+        uses in vec(any::<Index>(), 0..6),
+        (later_uses, pulls) in (vec(any::<Index>(), 0..3), vec(any::<Index>(), 0..3)),
+        hours in 0_i64..24 * 40,
+    ) {
+        let keep = Keep { tags: Vec::new(), newest, pulled_within_days };
+        let entry = entry(&policy, Apply::Delete, keep, Limits { images: 1000, percent: 100, remaining: 0 });
+        let name = RepositoryName { repository_name: Some("app".to_owned()), registry_id: None };
+        let count = repository.images.len();
+        let of = |all: &[Index]| -> Vec<UsedImage> {
+            let digests = all.iter().filter(|_| count > 0).map(|at| &repository.images[at.index(count)].digest);
+            let references = digests.map(|digest| format!("app@{digest}").parse().unwrap());
+            references.map(|reference| UsedImage { reference, used_by: Vec::new() }).collect()
+        };
+        let plan_of = |images: &RepositoryImages, usage: &Usage, at| {
+            let used = usage.of_repository(&name, images);
+            let plan = plan(&entry, images, &used, at);
+            (used, plan)
+        };
+        let images = RepositoryImages::new(repository.images.clone(), &repository.relations);
+        let usage = Usage::of(of(&uses));
+        let (used, planned) = plan_of(&images, &usage, now());
+        let found = PlannedRepository {
+            entry: &entry, images: &images, used: &used, usage: &usage, plan: &planned, read_at: now(), now: now(),
+        };
+        let Some(look) = found.look(7) else { return Ok(()) };
+        prop_assert!(planned.deletions.is_empty() && planned.archivals.is_empty());
+        let later = Instant::from_micros(now().micros() + hours * 3_600_000_000).unwrap();
+        if look.due_at.is_some_and(|due| due < later) {
+            return Ok(());
+        }
+        // Only what kept images is in use as before; there are other uses, and pulls.
+        let mut still = of(&uses);
+        still.retain(|used| look.references.contains(&reference_hash(&used.reference)));
+        still.extend(of(&later_uses));
+        let mut after = repository.images.clone();
+        for at in pulls.iter().filter(|_| count > 0) {
+            after[at.index(count)].last_pulled_at = Some(later);
+        }
+        let after = RepositoryImages::new(after, &repository.relations);
+        let (_, plan) = plan_of(&after, &Usage::of(still), later);
+        prop_assert_eq!((plan.deletions.len(), plan.archivals.len()), (0, 0), "{:?} at {}", look, later);
     }
 
     #[test]

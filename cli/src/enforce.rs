@@ -516,6 +516,7 @@ impl Enforcement<'_> {
                         // Whoever is at a terminal is not excluded from pull times, and reading a manifest is a pull.
                         layer_reads: None,
                         cost_tag: None,
+                        look: None,
                     }),
                     Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
                     // What AWS says of one repository is no reason to leave all others alone.

@@ -86,7 +86,7 @@ mod scheduler;
 mod sigv4;
 #[cfg(feature = "signed")]
 pub mod sns;
-#[cfg(feature = "builds")]
+#[cfg(feature = "signed")]
 pub mod sqs;
 #[cfg(feature = "builds")]
 pub mod ssm;
@@ -282,7 +282,7 @@ impl Connection {
     }
 
     /// Amazon SQS over this connection.
-    #[cfg(feature = "builds")]
+    #[cfg(feature = "signed")]
     #[must_use]
     pub fn sqs(&self) -> sqs::Sqs {
         sqs::Sqs::new(self)

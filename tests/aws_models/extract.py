@@ -86,7 +86,7 @@ OPERATIONS = {
     "sagemaker": ["DescribeEndpoint", "DescribeModel", "DescribeModelPackage", "ListEndpoints", "ListModels"],
     "scheduler": ["GetSchedule", "ListSchedules"],
     "sns": ["Publish"],
-    "sqs": ["SendMessage"],
+    "sqs": ["DeleteMessageBatch", "ReceiveMessage", "SendMessage"],
     "ssm": ["DeleteParameters", "GetParameters", "GetParametersByPath", "PutParameter"],
     "stepfunctions": ["DescribeStateMachine", "ListStateMachines"],
     "sts": ["GetCallerIdentity"],

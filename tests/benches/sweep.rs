@@ -3,7 +3,8 @@
 //! sweep`; fails where calls or memory grow.
 //!
 //! Builds the functions as they are deployed, with the tools that `cargo local` installs. As `sweep calls` it only counts the
-//! calls of reading what is in use, by the functions as the tests build them: those calls are the same.
+//! calls of reading what is in use, by the functions as the tests build them: those calls are the same. As `sweep changed` it only
+//! counts those of a run over what has changed, by these functions, too.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,6 +23,10 @@ const FUNCTIONS: [&str; 5] =
     ["lifecycle-enforce", "lifecycle-inventory", "lifecycle-preview", "lifecycle-report", REPORTER];
 /// The function that reports what its own account uses.
 const REPORTER: &str = "usage-report";
+/// The operations of Amazon ECR that a run makes.
+const ECR: [&str; 4] = ["DescribeRepositories", "DescribeImages", "BatchGetImage", "GetLifecyclePolicy"];
+/// The queue with the events of Amazon ECR.
+const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/changes";
 const SIZES: [usize; 3] = [100, 1000, 10_000];
 const IMAGES: usize = 100;
 /// The last revisions of each family that count as in use, as the stack has it by default.
@@ -109,6 +114,11 @@ struct Measured {
 }
 
 fn main() -> ExitCode {
+    if std::env::args().any(|argument| argument == "changed") {
+        let start: Start<'_> = &|aws, name, environment| cloud::function_with(aws, name, PLENTY, environment);
+        let changed = [1000, 10_000].map(|repositories| changed(start, repositories));
+        return if changed.iter().all(Option::is_some) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     if std::env::args().any(|argument| argument == "calls") {
         return calls(&|aws, name, environment| cloud::function_with(aws, name, PLENTY, environment));
     }
@@ -148,6 +158,14 @@ fn main() -> ExitCode {
         cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY, environment)
     });
     if counted == ExitCode::FAILURE {
+        outcome = ExitCode::FAILURE;
+    }
+    let start: Start<'_> = &|aws, name, environment| {
+        cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY, environment)
+    };
+    let [few, many] = [1000, 10_000].map(|repositories| changed(start, repositories));
+    if few.is_none() || many.is_none() || many > few.map(|kilobytes| kilobytes * 5 / 4) {
+        println!("MISSED: a run over what has changed: inventories of {few:?} and {many:?} kB");
         outcome = ExitCode::FAILURE;
     }
     let [few, many] = [1000, 100_000].map(|repositories| inventory(&folder, repositories));
@@ -336,6 +354,44 @@ fn sources(start: Start<'_>) -> ExitCode {
     if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The second run over a registry of which a tenth changed since the first, where a run looks only at what may have changed: the peak
+/// of the inventory's memory in kilobytes; `None` if it made more calls than there have to be.
+fn changed(start: Start<'_>, repositories: usize) -> Option<u64> {
+    let steward = steward_with(start, repositories, 1000, &[("QUEUE_URL", QUEUE)]);
+    steward.run("first", true);
+    let is_changed = |number: usize| number.is_multiple_of(10);
+    let now = shared::domain::text::instant::Instant::now();
+    steward.aws.cloud(|cloud| {
+        for number in (0..repositories).filter(|number| is_changed(*number)) {
+            cloud.queues.send_event(QUEUE, &format!("fleet/{number:05}"), "PUSH", now.micros());
+        }
+    });
+    let before = steward.aws.counts();
+    let report = steward.run("second", true);
+    let after = steward.aws.counts();
+    let count = |operation: &str| {
+        let of = |counts: &BTreeMap<String, usize>| counts.get(operation).copied().unwrap_or_default();
+        of(&after) - of(&before)
+    };
+    assert_eq!(report["totals"]["images"]["imageTotalCount"], repositories * IMAGES);
+    assert_eq!(report["status"], "SUCCEEDED", "{}", report["notices"]);
+    // The check of own lifecycle policies, on the day of each repository: a policy, and the images if they are not looked at anyway.
+    let checked = (0..repositories).filter(|number| checks_native_policy(&format!("fleet/{number:05}"), now));
+    let checks: usize = checked.map(|number| 1 + usize::from(!is_changed(number))).sum();
+    let calls: usize = ECR.iter().map(|operation| count(operation)).sum();
+    let (receive, delete) = (count("ReceiveMessage"), count("DeleteMessageBatch"));
+    let (get, put) = (count("GetObject"), count("PutObject"));
+    let (inventory, reporter) = (steward.inventory().peak(), steward.report_function().peak());
+    println!(
+        "a tenth of {repositories} repositories changed: {} calls to ECR and {checks} for today's checks of own policies, SQS {receive} \
+         ReceiveMessage and {delete} DeleteMessageBatch, S3 {get} GetObject and {put} PutObject; inventory {inventory} kB, report \
+         {reporter} kB",
+        calls - checks
+    );
+    let most = repositories.div_ceil(1000) + repositories / 10 + repositories / 100;
+    (calls - checks <= most).then_some(inventory)
+}
+
 /// The peak of the inventory's memory, in kilobytes.
 fn inventory(folder: &Path, repositories: usize) -> u64 {
     let steward = steward(folder, repositories);
@@ -345,17 +401,23 @@ fn inventory(folder: &Path, repositories: usize) -> u64 {
 }
 
 fn steward(folder: &Path, repositories: usize) -> Steward {
+    let start: Start<'_> = &|aws, name, environment| {
+        cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY, environment)
+    };
+    steward_with(start, repositories, 14, &[])
+}
+
+/// Functions over a registry, under a policy by which images of this age in days are deleted.
+fn steward_with(start: Start<'_>, repositories: usize, days: u32, environment: &[(&str, &str)]) -> Steward {
     let aws = EcrStub::start();
     aws.generate(repositories, IMAGES);
     aws.only_count();
-    let policies_file =
-        "policies: [{ name: all, repositories: ['*'], rules: [{ selection: any, maximumAgeLimit: 14 }],
-        limits: { images: 1000, percent: 100 } }]";
-    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), policies_file));
-    let start = |aws: &EcrStub, name: &str| {
-        cloud::function_at(aws, &folder.join(name).join("bootstrap"), PLENTY, &[])
-    };
-    Steward::of(aws, start)
+    let policies_file = format!(
+        "policies: [{{ name: all, repositories: ['*'], rules: [{{ selection: any, maximumAgeLimit: {days} }}],
+        limits: {{ images: 1000, percent: 100 }} }}]"
+    );
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies_file));
+    Steward::of(aws, |aws, name| start(aws, name, environment))
 }
 
 /// The first run over a registry, which changes nothing.
@@ -372,12 +434,11 @@ fn measure(folder: &Path, repositories: usize) -> Measured {
         "{unfinished}, {} {}",
         attention["status"], attention["blockers"]
     );
-    let of_ecr = ["DescribeRepositories", "DescribeImages", "BatchGetImage", "GetLifecyclePolicy"];
     let counts = steward.aws.counts();
     Measured {
         repositories,
         began_at,
-        calls: of_ecr.iter().filter_map(|operation| counts.get(*operation)).sum(),
+        calls: ECR.iter().filter_map(|operation| counts.get(*operation)).sum(),
         kilobytes: steward.preview().peak(),
         microseconds: took.as_secs_f64() * 1e6,
     }

@@ -25,6 +25,7 @@ mod inspector;
 mod models;
 mod pipes;
 mod projects;
+mod queues;
 mod schedules;
 pub(crate) mod sources;
 mod stacks;
@@ -32,11 +33,12 @@ mod state_machines;
 
 pub use ecs::Ecs;
 pub use functions::Lambda;
+pub use queues::Queues;
 pub use sources::Sources;
 pub use stacks::Stacks;
 
 /// The operations in JSON that are known here, besides those of ECS.
-const OPERATIONS: [&str; 15] = [
+const OPERATIONS: [&str; 17] = [
     "GetAuthorizationToken",
     "DescribeRegistry",
     "GetRegistryPolicy",
@@ -48,6 +50,8 @@ const OPERATIONS: [&str; 15] = [
     "PutEvents",
     "GetLogEvents",
     "SendMessage",
+    "ReceiveMessage",
+    "DeleteMessageBatch",
     "PutParameter",
     "GetParameters",
     "GetParametersByPath",
@@ -161,6 +165,8 @@ pub struct Cloud {
     pub stacks: Stacks,
     /// Messages in queues: the queue and the message.
     pub messages: Vec<(String, String)>,
+    /// Queues from which somebody receives.
+    pub queues: Queues,
     /// The logs of builds, by their streams.
     pub logs: BTreeMap<String, String>,
     /// Functions that were invoked and not waited for, with their payloads.
@@ -405,6 +411,8 @@ impl Cloud {
                 self.messages.push((text("QueueUrl"), text("MessageBody")));
                 Ok(json!({ "MessageId": "1", "MD5OfMessageBody": "0" }))
             }
+            "ReceiveMessage" => Ok(self.queues.receive(asked)),
+            "DeleteMessageBatch" => Ok(self.queues.delete(asked)),
             "GetLogEvents" => {
                 let stream = asked["logStreamName"].as_str().unwrap();
                 let lines = self.logs.get(stream).cloned().unwrap_or_default();

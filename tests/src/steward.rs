@@ -109,6 +109,11 @@ impl Steward {
         self.all().into_iter().map(Function::cpu).sum()
     }
 
+    /// The function that makes the report.
+    pub const fn report_function(&self) -> &Function {
+        &self.report
+    }
+
     /// The inventory, to its end.
     pub fn take_inventory(&self, begun: &Value) -> Answer {
         if self.approves && begun["run"]["dryRun"] == false {

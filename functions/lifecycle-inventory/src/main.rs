@@ -8,12 +8,14 @@
 use lambda_runtime::LambdaEvent;
 use serde::{Deserialize, Serialize};
 use shared::aws::Connection;
+use shared::aws::sqs::Sqs;
 use shared::domain::enforcement::run::Run;
 use shared::domain::repository::{NotAnArn, Registry};
 use shared::shell::environment::{is_on, optional, set};
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::AwsClients;
 use shared::workflows::enforcement::inventory::{InventoryError, Invocation, Progress, take};
+use shared::workflows::enforcement::read_changes::Queue;
 use shared::workflows::enforcement::read_layers::CostSettings;
 
 /// The input from the state machine, at first and as long as there is more to list.
@@ -49,6 +51,8 @@ struct Settings {
     layer_reads: u32,
     /// The key of the resource tag by which costs are added up; empty for none.
     cost_tag: String,
+    /// The queue with the events of Amazon ECR, and its address; none if every run looks at everything.
+    queue: Option<(Sqs, String)>,
 }
 
 /// Why there is no run.
@@ -74,6 +78,7 @@ impl FunctionError for Failure {
 async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let bucket = set("BUCKET")?;
+    let connection = Connection::from_env();
     let settings = &Settings {
         // Leaked once: answers borrow it for as long as the process lives.
         bucket: bucket.clone().leak(),
@@ -82,8 +87,9 @@ async fn main() -> Result<(), lambda_runtime::Error> {
         tolerated_failure_percentage: set("TOLERATED_FAILURE_PERCENTAGE")?.parse()?,
         layer_reads: optional("LAYER_READS").map_or(Ok(0), |calls| calls.parse())?,
         cost_tag: optional("COST_TAG").unwrap_or_default(),
+        queue: optional("QUEUE_URL").map(|url| (connection.sqs(), url)),
     };
-    let clients = &AwsClients::new(Connection::from_env(), bucket);
+    let clients = &AwsClients::new(connection, bucket);
     function::run(move |event: LambdaEvent<Event>| async move {
         let LambdaEvent { payload: Event { run, inventory }, context } = event;
         let left = time_left(&context);
@@ -94,6 +100,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             stack: &settings.stack,
             is_on: is_on("ENFORCE"),
             costs: CostSettings { layer_reads: settings.layer_reads, tag: &settings.cost_tag },
+            queue: settings.queue.as_ref().map(|(sqs, url)| Queue { sqs, url }),
         };
         let taken = take(&clients.clients(left), &run, inventory, invocation).await;
         let (run, inventory) = taken

@@ -18,6 +18,8 @@
 //! | [`taken`] | the number of images that were deleted from the registry in a day |
 //! | [`run`] | a run over a registry, and its keys in the stack's bucket |
 //! | [`batch`] | repositories in batches of similar size |
+//! | [`changes`] | which repositories changed, from events |
+//! | [`unchanged`] | which repositories a run need not look at again |
 //! | [`not_removed`] | why an image that a run planned to remove is still there |
 //! | [`outcome`] | the outcome of a repository |
 //! | [`outcome_file`] | the object in which outcomes are kept |
@@ -29,6 +31,7 @@ pub mod action;
 pub mod actor;
 pub mod batch;
 pub mod by_hand;
+pub mod changes;
 pub mod enforcement_switch;
 pub mod image_history;
 pub mod image_restore;
@@ -49,3 +52,4 @@ pub mod suggest;
 pub mod survey;
 pub mod suspension;
 pub mod taken;
+pub mod unchanged;

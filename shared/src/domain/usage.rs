@@ -215,6 +215,8 @@ pub struct UsedImages {
     reasons: HashMap<ImageIndex, String>,
     /// The images that are used themselves; the others belong to one of these.
     named: HashSet<ImageIndex>,
+    /// The images that references name, and the first of these: its place in [`Usage::used`].
+    referenced: Vec<(ImageIndex, usize)>,
     /// References to this repository that name no image in it.
     pub not_found: Vec<String>,
 }
@@ -230,6 +232,13 @@ impl UsedImages {
     #[must_use]
     pub const fn named(&self) -> &HashSet<ImageIndex> {
         &self.named
+    }
+
+    /// The images that references name, and the first reference to each: its place in [`Usage::used`]. The other images that are used
+    /// themselves may be in use although no reference names them.
+    #[must_use]
+    pub fn referenced(&self) -> &[(ImageIndex, usize)] {
+        &self.referenced
     }
 
     /// The reason why an image is in use.
@@ -309,9 +318,11 @@ impl Usage {
             }
         }
         found.reasons = first
-            .into_iter()
-            .filter_map(|(place, reference)| Some((place, self.used.get(reference)?.to_string())))
+            .iter()
+            .filter_map(|(place, reference)| Some((*place, self.used.get(*reference)?.to_string())))
             .collect();
+        found.referenced = first.into_iter().collect();
+        found.referenced.sort_unstable();
         self.add_unknown(name, images, &mut found.reasons);
         found.named = found.reasons.keys().copied().collect();
         found.reasons = images.closure(found.reasons, "is");

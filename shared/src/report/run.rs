@@ -85,6 +85,15 @@ pub struct RunReport {
     pub protection_hours: u32,
     /// Over all repositories.
     pub totals: Totals,
+    /// The repositories that the run did not look at again, since nothing has changed there; absent if it looked at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchanged: Option<UnchangedRepositories>,
+    /// Why the run looked at all repositories, although the stack looks only at those that may have changed; none if it is otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown_changes: Option<String>,
+    /// Repositories with an image of whose push Amazon ECR sent no event; the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unannounced_pushes: Vec<String>,
     /// The prices by which costs are counted.
     #[serde(default)]
     pub prices: Prices,
@@ -168,6 +177,45 @@ pub struct WrittenBytes {
     pub outcomes: u64,
     /// The journal: what is known of images before they are deleted, archived or left to ECR.
     pub journal: u64,
+}
+
+/// Repositories that a run did not look at again, since nothing has changed there. What an earlier look found counts in the totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct UnchangedRepositories {
+    /// Their number.
+    pub repositories: u64,
+    /// The time of the oldest of these looks.
+    pub oldest_look_at: Instant,
+}
+
+impl UnchangedRepositories {
+    /// One more, with the time of its look.
+    fn add(all: &mut Option<Self>, looked_at: Instant) {
+        let all = all.get_or_insert(Self { repositories: 0, oldest_look_at: looked_at });
+        all.repositories += 1;
+        all.oldest_look_at = all.oldest_look_at.min(looked_at);
+    }
+
+    /// Their number and since when, in a few words.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        let number = repositories(self.repositories);
+        format!("{number} not looked at again, some since {}", day_and_minute(self.oldest_look_at))
+    }
+
+    /// A sentence without its end.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Self { repositories: number, oldest_look_at } = self;
+        let (were, them) = if *number == 1 { ("was", "it") } else { ("were", "them") };
+        format!(
+            "{} {were} not looked at again, since nothing has changed there; what the totals have of {them} is as it was found since {}",
+            repositories(*number),
+            day_and_minute(*oldest_look_at)
+        )
+    }
 }
 
 /// Number of earlier runs that a report lists.

@@ -5,6 +5,8 @@
 //! | [`inventory`] | finds the repositories and the policy of each |
 //! | [`read_usage`] | finds which images are in use |
 //! | [`report_usage`] | reports it to the registry of another account |
+//! | [`read_changes`] | reads which repositories changed |
+//! | `look_records` | looks at repositories from run to run: which need not be looked at again |
 //! | [`read_layers`] | reads the layers of images, for what they take and cost |
 //! | [`repository_snapshot`] | reads repositories, and plans |
 //! | [`process_batch`] | previews or enforces a batch of repositories |
@@ -45,10 +47,12 @@ pub mod approval;
 pub mod delete;
 pub mod execute;
 pub mod inventory;
+mod look_records;
 pub mod object_problem;
 pub mod process_batch;
 pub mod protect;
 pub mod put_back;
+pub mod read_changes;
 pub mod read_journal;
 pub mod read_layers;
 pub mod read_usage;

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::enforcement::run::Run;
+use crate::domain::enforcement::unchanged::LookRequest;
 use crate::domain::text::instant::Instant;
 
 /// Images on a page of ECR's lists, which are what work is counted in: calls.
@@ -58,6 +59,9 @@ pub struct Assignment {
     /// The value of the resource tag by which costs are added up; absent if the repository has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_tag: Option<String>,
+    /// What is asked of this look at the repository; absent where every run looks at everything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<LookRequest>,
 }
 
 /// Whether a repository's own lifecycle policy is checked on the day of `now`: each is checked once in seven days.
@@ -207,6 +211,7 @@ mod tests {
             checks_native_policy: false,
             layer_reads: None,
             cost_tag: None,
+            look: None,
         }
     }
 

@@ -8,6 +8,7 @@ use crate::domain::enforcement::policy_set::Apply;
 use crate::domain::enforcement::protection_record::{Mode, protected_until};
 use crate::domain::enforcement::storage::Storage;
 use crate::domain::enforcement::survey::Survey;
+use crate::domain::enforcement::unchanged::Look;
 use crate::domain::image::Image;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::finding::Finding;
@@ -105,6 +106,16 @@ pub struct Outcome {
     /// The number of results beyond those listed.
     #[serde(skip_serializing_if = "is_zero")]
     pub results_not_shown: u64,
+    /// The time of the look that found this, if the run did not look again since nothing has changed; absent if it looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<Instant>,
+    /// When an image was pushed here of which Amazon ECR sent no event; absent if no such push was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unannounced_push: Option<Instant>,
+    /// What the next run needs in order not to look again. It is no part of reports.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    pub look: Option<Look>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -503,6 +514,9 @@ impl Outcome {
             self.drift = before.drift;
         }
         self.journal.extend(before.journal);
+        // What several invocations worked on is looked at once more.
+        self.look = None;
+        self.unannounced_push = self.unannounced_push.max(before.unannounced_push);
         self.results_not_shown += before.results_not_shown;
         for image in before.results {
             if matches!(

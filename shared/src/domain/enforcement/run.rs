@@ -14,6 +14,9 @@ use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 /// The keys of everything that runs keep begin so.
 pub const RUNS: &str = "runs/";
 
+/// The last part of the keys, without the objects' names, of outcomes that an inventory found by itself.
+pub const INVENTORY: &str = "/inventory";
+
 /// With this, before its extension, ends the key of the outcomes with which a batch is complete.
 pub const LAST: &str = "-last";
 
@@ -149,7 +152,7 @@ impl Run {
     /// The keys of outcomes that an attempt at the inventory found by itself begin so: of repositories that are in no batch.
     #[must_use]
     pub fn outcomes_of_inventory(&self, attempt: &str) -> String {
-        format!("{}{attempt}/inventory/", self.outcomes_prefix())
+        format!("{}{attempt}{INVENTORY}/", self.outcomes_prefix())
     }
 
     /// The keys of batches begin so, whichever attempt wrote them.

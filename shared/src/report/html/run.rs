@@ -261,6 +261,9 @@ fn headline(report: &RunReport) -> Markup {
         @for notice in dry_run_notice(report).iter().chain(&tags_notice(report)).chain(&other_notices(report)) {
             p.notice { (text::prose(notice)) }
         }
+        @if let Some(unchanged) = &report.unchanged {
+            p.notice { (unchanged.sentence()) "." }
+        }
         @if !report.has_policies_file && report.error.is_none() {
             p.notice {
                 strong { "There is no policies file." }

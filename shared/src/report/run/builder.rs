@@ -39,6 +39,9 @@ impl Builder {
             notices: Vec::new(),
             protection_hours: PROTECTION_HOURS,
             totals: Totals::default(),
+            unchanged: None,
+            unknown_changes: None,
+            unannounced_pushes: Vec::new(),
             prices: Prices::default(),
             cost_tag: None,
             costs_by_tag: Vec::new(),
@@ -81,6 +84,12 @@ impl Builder {
         }
         let report = &mut self.report;
         report.totals.add(&outcome);
+        if let Some(looked_at) = outcome.looked_at {
+            UnchangedRepositories::add(&mut report.unchanged, looked_at);
+        }
+        if outcome.unannounced_push.is_some() && report.unannounced_pushes.len() < NAMES {
+            report.unannounced_pushes.push(outcome.repository_name.clone());
+        }
         self.parts.take(&outcome);
         self.by_tag.take(&outcome);
         let problem = outcome.storage.as_ref().and_then(|storage| storage.problem.as_ref());
@@ -191,6 +200,7 @@ impl Builder {
         // Nothing rests on use as long as there is no policies file.
         let is_well = (report.gaps.is_empty() || report.survey.is_some())
             && report.unread_tags.is_none()
+            && report.unannounced_pushes.is_empty()
             && report.unfinished_batches.is_empty()
             && report.unreported_journal.is_empty()
             && report.totals.needing_attention == 0;

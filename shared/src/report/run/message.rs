@@ -80,6 +80,9 @@ impl RunReport {
             let unmatched = totals.count(Status::Unmatched);
             let number = crate::domain::text::quantity::grouped(totals.repositories);
             row("Repositories", format!("{number}, {unmatched} of them under no policy"));
+            if let Some(unchanged) = &self.unchanged {
+                row("Unchanged", unchanged.in_short());
+            }
             row("Images", amount(totals.images));
             for (label, fact) in facts(self) {
                 row(label, fact);
@@ -180,13 +183,14 @@ impl RunReport {
         });
         let gaps = self.gaps.iter().map(|gap| format!("gap {}", gap.source));
         let tags = self.unread_tags.iter().map(|_| "unread resource tags".to_owned());
+        let pushes = (!self.unannounced_pushes.is_empty()).then(|| "pushes without an event".to_owned());
         let error = self.error.iter().map(|error| match &self.run.policies_file_problem {
             Some(problem) => format!("policies file: {problem}"),
             None => format!("error {}", error.split(':').next().unwrap_or_default()),
         });
         let unfinished = (!self.unfinished_batches.is_empty()).then(|| "unfinished batches".to_owned());
         let interrupted = (!self.unreported_journal.is_empty()).then(|| "cut off while deleting".to_owned());
-        let whole = gaps.chain(tags).chain(error).chain(unfinished).chain(interrupted);
+        let whole = gaps.chain(tags).chain(pushes).chain(error).chain(unfinished).chain(interrupted);
         let mut concerns: Vec<String> = of_repositories.chain(whole).collect();
         concerns.sort_unstable();
         concerns.dedup();

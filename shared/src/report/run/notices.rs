@@ -42,6 +42,17 @@ pub(in crate::report) fn dry_run_notice(report: &RunReport) -> Option<String> {
 /// What is ignored, and what limits of the registry block.
 pub(in crate::report) fn other_notices(report: &RunReport) -> Vec<String> {
     let mut notices = Vec::new();
+    notices.extend(report.unannounced_pushes.first().map(|first| {
+        let number = repositories(report.unannounced_pushes.len() as u64);
+        format!(
+            "In {number}, such as {first}, an image was pushed of which Amazon ECR sent no event, so that other changes may be unknown, \
+             too. The next run looks at every repository. If this comes back, see whether the rule and the queue for these events are \
+             as the stack made them, or set SkipUnchanged to false."
+        )
+    }));
+    notices.extend(report.unknown_changes.as_ref().map(|problem| {
+        format!("Every repository was looked at, since it is not known which ones changed: {problem}.")
+    }));
     for IgnoredSource { source, reason, until } in &report.ignored {
         let until = until.map_or_else(|| "for good".to_owned(), |until| format!("until {until}"));
         notices.push(format!("The policies file ignores {source} {until}: {reason}."));

@@ -8,7 +8,7 @@ use super::{Style, bold, wrap, wrap_behind};
 use crate::domain::enforcement::outcome::{Amount, Outcome, PolicyChange, Status};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count, grouped};
-use crate::report::run::{NEXT, RunReport, cost_facts, cost_lines, facts, whose};
+use crate::report::run::{NEXT, RunReport, UnchangedRepositories, cost_facts, cost_lines, facts, whose};
 
 /// Which repositories of a run have a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -180,6 +180,7 @@ fn summary(report: &RunReport) -> String {
     if unmatched > 0 {
         parts.push(format!("{unmatched} of {} repositories under no policy", totals.repositories));
     }
+    parts.extend(report.unchanged.as_ref().map(UnchangedRepositories::in_short));
     format!("{}.", parts.join(" · "))
 }
 

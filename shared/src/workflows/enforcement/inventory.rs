@@ -1,7 +1,7 @@
 //! Finds all repositories of a registry, the policy of each, and the images in use, and writes batches of repositories. At most
 //! one page of repositories is in memory.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -20,12 +20,15 @@ use crate::domain::enforcement::outcome_file;
 use crate::domain::enforcement::policy_set::{self, Apply, Match, PolicySet, Sources};
 use crate::domain::enforcement::run::Run;
 use crate::domain::enforcement::run::message_of_cause;
+use crate::domain::enforcement::unchanged::{Candidate, reference_hashes};
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::UnreadableSource;
 use crate::domain::usage::list_memory;
 use crate::domain::usage::usage_snapshot::{ReadOnce, UsageSnapshot};
+use crate::workflows::enforcement::look_records::{Decision, Unchanged};
 use crate::workflows::enforcement::object_problem::ObjectProblem;
+use crate::workflows::enforcement::read_changes::Queue;
 use crate::workflows::enforcement::read_layers::{CostSettings, CostShares};
 use crate::workflows::enforcement::read_usage;
 use crate::workflows::protection_records::ProtectionRecords;
@@ -51,6 +54,15 @@ pub struct Progress {
     pub unmatched: u64,
     /// The number of unreadable repositories, whose policy is unknown.
     pub unreadable: u64,
+    /// The number of repositories that are not looked at again, since nothing has changed there.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unchanged: u64,
+    /// Whether the run reads which repositories changed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub reads_changes: bool,
+    /// Why all repositories are looked at, although the stack looks only at those that may have changed; none if it is otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_changes: Option<String>,
     /// The number of batches.
     pub batches: usize,
     /// Whether there is a policies file.
@@ -72,8 +84,13 @@ pub struct Progress {
     pub next_token: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// The invocation that takes an inventory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Invocation<'a> {
     /// Lambda's unique id of the request.
     pub request_id: &'a str,
@@ -85,6 +102,8 @@ pub struct Invocation<'a> {
     pub is_on: bool,
     /// What is read for costs.
     pub costs: CostSettings<'a>,
+    /// The queue with the events of Amazon ECR; `None` if every run looks at everything.
+    pub queue: Option<Queue<'a>>,
 }
 
 /// Why there is no inventory.
@@ -135,10 +154,12 @@ pub async fn take(
     let mut run = Run { attempt: invocation.request_id.to_owned(), ..before.clone() };
     let mut progress = progress;
     let mut batches: Vec<Listed> = Vec::new();
-    let (policy_set, worklist) = if progress.next_token.is_none() {
-        let (policy_set, has_policies_file, worklist) = begin(clients, &mut run, invocation, now).await?;
+    let is_first = progress.next_token.is_none();
+    let (policy_set, worklist, references) = if is_first {
+        let Beginning { policy_set, has_policies_file, worklist, references } =
+            begin(clients, &mut run, invocation, now).await?;
         progress = Progress { has_policies_file, ..Progress::default() };
-        (policy_set, worklist)
+        (policy_set, worklist, references)
     } else {
         let (policies_file_key, usage_key) = (before.policies_file_key(), before.usage_key());
         let list_key = before.batch_list_key();
@@ -159,8 +180,24 @@ pub async fn take(
             policy_set.map_err(InventoryError::PolicySet)?
         };
         let worklist = Worklist::read(clients, &run, &policy_set, invocation, now).await?;
-        (policy_set, worklist)
+        let references = match invocation.queue {
+            Some(_) => UsageSnapshot::parse(&usage)
+                .map(|usage| reference_hashes(&usage.usage))
+                .map_err(|error| clients.invalid_object(&usage_key, error))?,
+            None => HashSet::new(),
+        };
+        (policy_set, worklist, references)
     };
+    // A part of the registry, and a registry without policies, are looked at as they are.
+    let mut unchanged = match invocation.queue {
+        Some(queue) if !worklist.only_protects && !worklist.surveys => {
+            let before = (is_first, progress.unknown_changes.take());
+            Some(Unchanged::begin(clients, &run, queue, references, before).await)
+        }
+        _ => None,
+    };
+    progress.reads_changes = unchanged.is_some();
+    progress.unknown_changes = unchanged.as_ref().and_then(Unchanged::problem).cloned();
     let sizes = clients.call(clients.s3.get(clients.bucket, SIZES_KEY)).await?;
     // Without them batches are of uneven size, no more.
     let sizes: Sizes = sizes.and_then(|object| serde_json::from_str(&object.text).ok()).unwrap_or_default();
@@ -175,7 +212,11 @@ pub async fn take(
     }
     loop {
         let page = clients.call(clients.ecr.repositories(None, pages.token())).await?;
+        let first = progress.repositories;
         progress.repositories += page.repositories.len() as u64;
+        if let Some(unchanged) = &mut unchanged {
+            unchanged.read_around(clients, first, page.repositories.len() as u64).await;
+        }
         let mut full = Vec::new();
         let mut outcomes: Vec<Outcome> = Vec::new();
         let assigned: Vec<_> = stream::iter(page.repositories.iter())
@@ -183,10 +224,32 @@ pub async fn take(
             .buffered(READ_CONCURRENCY)
             .collect()
             .await;
-        for (repository, entry) in page.repositories.iter().zip(assigned) {
+        for ((place, repository), entry) in (first..).zip(&page.repositories).zip(assigned) {
             let outcome = match entry {
                 Ok(entry) if worklist.takes(&repository.name, entry) => {
                     let (layer_reads, cost_tag) = shares.of(&repository.name);
+                    let decision = unchanged.as_ref().zip(entry).map(|(unchanged, entry)| {
+                        let candidate = Candidate {
+                            repository_name: &repository.name,
+                            created_at: repository.created_at,
+                            policy: &entry.name,
+                            apply: entry.apply,
+                            is_protected: worklist.may_be_protected(&repository.name),
+                            checks_native_policy: worklist
+                                .checks_native_policy(&repository.name, Some(entry)),
+                            layer_reads,
+                        };
+                        unchanged.decide(&candidate, place)
+                    });
+                    let look = match decision {
+                        Some(Decision::LeaveOut(outcome)) => {
+                            progress.unchanged += 1;
+                            outcomes.push(Outcome { cost_tag, ..*outcome });
+                            continue;
+                        }
+                        Some(Decision::Look(request)) => Some(request),
+                        None => None,
+                    };
                     let assignment = Assignment {
                         repository_name: repository.name.clone(),
                         repository_arn: repository.arn.clone(),
@@ -196,6 +259,7 @@ pub async fn take(
                         checks_native_policy: worklist.checks_native_policy(&repository.name, entry),
                         layer_reads,
                         cost_tag,
+                        look,
                     };
                     let apply = entry.map_or(Apply::Preview, |entry| entry.apply);
                     full.extend(batcher.push(invocation.account_id, assignment, apply));
@@ -229,6 +293,7 @@ pub async fn take(
                             checks_native_policy: false,
                             layer_reads: None,
                             cost_tag: None,
+                            look: None,
                         };
                         full.extend(batcher.push(invocation.account_id, assignment, Apply::Preview));
                         continue;
@@ -275,6 +340,7 @@ pub async fn take(
         run = run.run_id,
         repositories = progress.repositories,
         unmatched = progress.unmatched,
+        unchanged = progress.unchanged,
         unreadable = progress.unreadable,
         batches = progress.batches,
         is_complete = progress.next_token.is_none(),
@@ -347,6 +413,11 @@ impl Worklist {
         }
     }
 
+    /// Whether a repository is protected, or may be since resource tags could not be read.
+    fn may_be_protected(&self, repository: &str) -> bool {
+        self.tagged.is_err() || self.protection(repository).is_some()
+    }
+
     fn checks_native_policy(&self, repository: &str, entry: Option<&policy_set::Entry>) -> bool {
         let is_by_ecr = entry.is_some_and(|entry| entry.apply.is_by_ecr());
         self.checks_native_policies
@@ -380,13 +451,22 @@ async fn keep(clients: &RunContext<'_>, run: &Run, policy_set: &str, usage: &str
     clients.call(clients.s3.write(clients.bucket, &usage_key, usage, "application/json")).await
 }
 
+/// What a run begins with.
+struct Beginning {
+    policy_set: PolicySet,
+    has_policies_file: bool,
+    worklist: Worklist,
+    /// The hashes of the references in use, for a run that does not look at everything.
+    references: HashSet<u64>,
+}
+
 /// Reads the policies file and what is in use, keeps both with the run, and decides whether it is a dry run.
 async fn begin(
     clients: &RunContext<'_>,
     run: &mut Run,
     invocation: Invocation<'_>,
     now: Instant,
-) -> Result<(PolicySet, bool, Worklist), InventoryError> {
+) -> Result<Beginning, InventoryError> {
     let mut gaps = Vec::new();
     let (policy_set, text, has_policies_file) = if let Some(problem) = &run.policies_file_problem {
         let problem = message_of_cause(problem).unwrap_or_else(|| problem.clone());
@@ -455,11 +535,15 @@ async fn begin(
     };
     let usage = observation.to_json().map_err(|error| clients.invalid_object(&run.usage_key(), error))?;
     keep(clients, run, &text, &usage).await?;
+    let references = match invocation.queue {
+        Some(_) => reference_hashes(&observation.usage),
+        None => HashSet::new(),
+    };
     let worklist = match worklist {
         Some(worklist) => worklist,
         None => Worklist::read(clients, run, &policy_set, invocation, now).await?,
     };
-    Ok((policy_set, has_policies_file, worklist))
+    Ok(Beginning { policy_set, has_policies_file, worklist, references })
 }
 
 fn no_file() -> (PolicySet, String) {

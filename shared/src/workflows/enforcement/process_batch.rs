@@ -32,6 +32,9 @@ use crate::domain::enforcement::run::{LAST, Run, Task};
 use crate::domain::enforcement::storage::Measured;
 use crate::domain::enforcement::survey::Survey;
 use crate::domain::enforcement::suspension::Cause;
+use crate::domain::enforcement::unchanged::{
+    Look as SettledLook, LookRequest, PlannedRepository, is_settled,
+};
 use crate::domain::image::ImageIndex;
 use crate::domain::image::layers::Layers;
 use crate::domain::lifecycle::LifecyclePolicy;
@@ -484,12 +487,19 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
                         outcome
                     }
                     (Err((outcome, _)), _) => outcome,
-                    (Ok(mut planned), _) => {
+                    (Ok(mut planned), assignment) => {
                         let measured = planned.measured.take();
+                        let request = assignment.and_then(|assignment| assignment.look);
+                        let look = request.and_then(|request| self.look_of(&planned, request));
+                        let quiet = request.and_then(|request| request.quiet);
+                        let unannounced_push =
+                            quiet.and_then(|quiet| quiet.unannounced_push(&planned.snapshot.images));
                         self.done.take();
                         let outcome = self.one(planned, read_at).await?;
                         let storage = measured.map(|measured| measured.after(&self.done.take()));
-                        Outcome { storage, ..outcome }
+                        let outcome = Outcome { storage, unannounced_push, ..outcome };
+                        let look = look.filter(|_| is_settled(&outcome));
+                        Outcome { look, ..outcome }
                     }
                 };
                 outcome.cost_tag = repositories.get(done).and_then(|assignment| assignment.cost_tag.clone());
@@ -589,6 +599,16 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         self.ask_who_pulls(&mut planned).await?;
         planned.measured = self.measure(&planned, assignment.layer_reads).await;
         Ok(planned)
+    }
+
+    /// The look at a repository, if the next run need not look at it as long as nothing changes.
+    fn look_of(&self, planned: &RepositoryPlan<'_>, request: LookRequest) -> Option<SettledLook> {
+        let RepositoryPlan { snapshot, entry, used, plan, now, .. } = planned;
+        if planned.native.is_some() {
+            return None;
+        }
+        let (images, read_at, usage) = (&snapshot.images, snapshot.read_at, &self.initial_usage.usage);
+        PlannedRepository { entry, images, used, usage, plan, read_at, now: *now }.look(request.shard)
     }
 
     /// Measures what the images of a repository take, and what its plan frees; `None` if layers are not looked at.

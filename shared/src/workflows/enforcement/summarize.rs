@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::stream::{self, StreamExt};
 
 use super::inventory::{Progress, SIZES_KEY, read_list};
+use super::look_records::LookWriter;
 use super::object_problem::ObjectProblem;
 use super::read_layers::STORAGE_KEY;
 use super::{RunContext, RunError};
@@ -16,6 +17,7 @@ use crate::domain::enforcement::journal;
 use crate::domain::enforcement::outcome::{Outcome, Status};
 use crate::domain::enforcement::outcome_file;
 use crate::domain::enforcement::policy_set::PolicySet;
+use crate::domain::enforcement::run::INVENTORY;
 use crate::domain::enforcement::run::Run;
 use crate::domain::enforcement::run::message_of_cause;
 use crate::domain::enforcement::storage::{KnownStorage, Unread};
@@ -101,7 +103,10 @@ pub async fn summarize(
     for outcome in &outcomes {
         let folder = outcome.key.rsplit_once('/').map_or("", |(folder, _)| folder);
         if own.contains(&format!("{folder}/")) {
-            of_batches.entry(folder).or_default().push(&outcome.key);
+            // A page of the inventory has repositories that no other has.
+            let is_page = folder.ends_with(INVENTORY);
+            let one = if is_page { outcome.key.as_str() } else { folder };
+            of_batches.entry(one).or_default().push(&outcome.key);
         }
     }
     let report = builder.report_mut();
@@ -111,6 +116,7 @@ pub async fn summarize(
     report.written = written_bytes.map(|(outcomes, journal)| WrittenBytes { outcomes, journal });
     report.unread_tags.clone_from(&progress.unread_tags);
     report.unread_cost_tags.clone_from(&progress.unread_cost_tags);
+    report.unknown_changes.clone_from(&progress.unknown_changes);
     report.unfinished_batches = batches
         .iter()
         .filter(|batch| {
@@ -124,7 +130,9 @@ pub async fn summarize(
     let mut reported: BTreeSet<String> = BTreeSet::new();
     let mut sizes = Sizes::new();
     let mut known = KnownStorage::new();
-    for keys in of_batches.values() {
+    let mut looks = LookWriter::new(clients, run);
+    for (one, keys) in &of_batches {
+        looks.begin(one.rsplit_once('/').map_or("", |(place, _)| place)).await;
         let mut objects = stream::iter(keys)
             .map(|key| async move { (key, clients.call(clients.s3.get_bytes(clients.bucket, key)).await) })
             .buffered(READ_CONCURRENCY);
@@ -142,7 +150,9 @@ pub async fn summarize(
                 of_batch.insert(outcome.repository_name.clone(), outcome);
             }
         }
-        for outcome in of_batch.into_values() {
+        for mut outcome in of_batch.into_values() {
+            looks.add(&outcome);
+            outcome.look = None;
             if outcome.images.image_total_count > MANY && outcome.status != Status::Unmatched {
                 sizes.insert(outcome.repository_name.clone(), outcome.images.image_total_count);
             }
@@ -152,6 +162,7 @@ pub async fn summarize(
             }
             builder.take(outcome);
         }
+        looks.end().await;
     }
     let report = builder.report_mut();
     // What ECR takes behind a policy, and what policy it was, no outcome has to tell.
@@ -178,7 +189,8 @@ pub async fn summarize(
     let decided_the_run =
         |policy_set: &PolicySet| run.policies_file_hash.as_deref() == Some(policy_set.hash());
     // Only a run that came to its end has shown all that its policies file does, and not if it could look at no repository.
-    let matched = report.totals.repositories - report.totals.count(Status::Unmatched);
+    let unchanged = report.unchanged.as_ref().map_or(0, |unchanged| unchanged.repositories);
+    let matched = report.totals.repositories - report.totals.count(Status::Unmatched) - unchanged;
     let has_looked = matched == 0 || report.totals.count(Status::Failed) < matched;
     // A run that only protects has seen a part of the registry, and shows nothing of what its policies file does.
     report.is_preview = report.error.is_none()
@@ -186,6 +198,11 @@ pub async fn summarize(
         && has_looked
         && report.unfinished_batches.is_empty()
         && policy_set.as_ref().is_some_and(decided_the_run);
+    // Where an event is missing, others may be.
+    let is_trusted = report.unannounced_pushes.is_empty();
+    if report.is_preview && progress.reads_changes {
+        looks.finish(is_trusted).await;
+    }
     if !run.protect_only {
         report.earlier_runs = runs_before(clients, run).await;
     }

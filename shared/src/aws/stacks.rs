@@ -51,9 +51,10 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         .buffered(READ_CONCURRENCY);
     while let Some((stack, template)) = templates.next().await {
         match template {
-            Ok(Some(template)) => {
-                reading.add_known(stack.key(), stack.template_images(&template), &stack.id);
-            }
+            Ok(Some(template)) => match stack.template_images(&template) {
+                Ok(images) => reading.add_known(stack.key(), images, &stack.id),
+                Err(error) => reading.problems.push(format!("{}: {error}", stack.id)),
+            },
             // Deleted meanwhile it is none.
             Ok(None) => {}
             Err(error) => reading.problems.push(explained(&SOURCE, &error)),

@@ -357,6 +357,9 @@ fn what_passes_is_tried_again_and_a_connection_that_breaks_within_an_object_too(
     assert_eq!(canned.hosts().len(), 6);
 }
 
+/// A call to AWS over a connection.
+type Call = fn(Connection) -> Pin<Box<dyn Future<Output = Result<(), AwsError>>>>;
+
 /// A body of which a byte comes every half second, for ever.
 struct Dripping(Pin<Box<tokio::time::Sleep>>);
 
@@ -389,7 +392,7 @@ impl http_body::Body for Dripping {
 #[test]
 fn at_a_terminal_a_server_that_answers_a_byte_at_a_time_is_waited_for_three_minutes_and_no_longer() {
     // More than there is time for, so that a call ends by its timeout and by nothing else.
-    let waited = |call: fn(Connection) -> Pin<Box<dyn Future<Output = Result<(), AwsError>>>>| {
+    let waited = |call: Call| {
         run(async {
             let canned = Canned::default();
             canned.answers.lock().unwrap().extend(Dripping::answers(200));
@@ -401,7 +404,7 @@ fn at_a_terminal_a_server_that_answers_a_byte_at_a_time_is_waited_for_three_minu
             started_at.elapsed()
         })
     };
-    let calls: [fn(Connection) -> Pin<Box<dyn Future<Output = Result<(), AwsError>>>>; 3] = [
+    let calls: [Call; 3] = [
         |connection| Box::pin(async move { connection.s3().get("bucket", "key").await.map(drop) }),
         |connection| {
             Box::pin(async move { connection.ecr_read().repositories(Some(1), None).await.map(drop) })

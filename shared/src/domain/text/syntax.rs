@@ -58,13 +58,20 @@ impl Node {
                 *self = Self::Whole(whole);
                 true
             }
-            Self::List(items) => items.iter_mut().fold(false, |found, item| item.settle() || found),
-            Self::Object(entries) => {
-                entries.iter_mut().fold(false, |found, (_, value)| value.settle() || found)
-            }
+            Self::List(items) => settle_all(items.iter_mut()),
+            Self::Object(entries) => settle_all(entries.iter_mut().map(|(_, value)| value)),
             Self::Null | Self::Bool(_) | Self::Whole(_) | Self::Text(_) => false,
         }
     }
+}
+
+/// Settles each of these, also behind the first one that had such a number.
+fn settle_all<'a>(nodes: impl Iterator<Item = &'a mut Node>) -> bool {
+    let mut found = false;
+    for node in nodes {
+        found |= node.settle();
+    }
+    found
 }
 
 impl<'de> Deserialize<'de> for Node {

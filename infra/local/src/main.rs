@@ -128,14 +128,14 @@ fn prepare(project: &Project, started: Instant) -> Result<(), LocalError> {
     ));
     std::thread::scope(|scope| {
         let building = scope.spawn(|| functions::lay_out(project).map(drop));
-        let begun = tools::debian(&tools::BUILD)
+        let ready = tools::debian(&tools::BUILD)
             .and_then(|()| tools::debian(&["curl"]))
             .and_then(|()| tools::install(project, tools::EMULATOR).map(drop))
             .and_then(|()| Emulator::up(project).map(drop))
             .and_then(|()| tools::install(project, tools::SAM).map(drop))
             .and_then(|()| tools::install(project, tools::AWS).map(drop));
         installed(building.join())?;
-        begun
+        ready
     })
 }
 

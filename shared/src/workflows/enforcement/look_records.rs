@@ -89,7 +89,7 @@ pub(super) enum Decision {
 }
 
 impl Unchanged {
-    /// What is known at the beginning of an inventory, or when it goes on. `references` are the hashes of those in use.
+    /// What is known at the beginning of an inventory, or of its next invocation. `references` are the hashes of those in use.
     pub(super) async fn begin(
         clients: &RunContext<'_>,
         run: &Run,

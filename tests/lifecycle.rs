@@ -769,7 +769,9 @@ mod attached {
 
 #[test]
 fn the_roles_allow_what_the_functions_do_and_nothing_else() {
-    let steward = Steward::with_policies_file(
+    const QUEUE: &str = "https://sqs.eu-west-1.amazonaws.com/123456789012/changes";
+    let aws = tests::ecr_stub::EcrStub::start();
+    let file = tests::steward::approved(
         "policies:
 - { name: attached, repositories: ['attached'], rules: [{ selection: any, maximumAgeLimit: 14 }], apply: attach,
     limits: { images: 100, percent: 100, remaining: 1 } }
@@ -779,6 +781,11 @@ fn the_roles_allow_what_the_functions_do_and_nothing_else() {
 usage: { stacks: true }
 ",
     );
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &file));
+    let steward = Steward::of(aws, |aws, name| {
+        tests::cloud::function_with(aws, name, tests::steward::PLENTY, &[("QUEUE_URL", QUEUE)])
+    });
+    steward.aws.cloud(|cloud| cloud.queues.send_event(QUEUE, "archived", "PUSH", tests::clock::micros()));
     steward.aws.with(|registry| {
         for name in ["attached", "archived"] {
             let mut repository = repository(name);
@@ -835,6 +842,8 @@ usage: { stacks: true }
                 operation => format!("s3:{operation}"),
             },
             "Publish" => "sns:Publish".to_owned(),
+            "ReceiveMessage" => "sqs:ReceiveMessage".to_owned(),
+            "DeleteMessageBatch" => "sqs:DeleteMessage".to_owned(),
             "GetParameters" => "ssm:GetParameters".to_owned(),
             operation @ ("DescribeStacks" | "GetTemplate") => format!("cloudformation:{operation}"),
             TAGGED_RESOURCES => "tag:GetResources".to_owned(),

@@ -300,7 +300,8 @@ fn only_repositories_that_may_have_changed_are_looked_at() {
 #[test]
 fn everything_is_looked_at_when_changes_are_not_known() {
     let in_queue = |world: &World, text: &str| world.aws.cloud(|cloud| cloud.queues.send(QUEUE, text));
-    let cases: [(&str, &str, &dyn Fn(&World)); 6] = [
+    type Happening<'a> = &'a dyn Fn(&World);
+    let cases: [(&str, &str, Happening<'_>); 6] = [
         ("a message that is no event", "1 message", &|world| in_queue(world, "pushed app/3")),
         ("an event of another service", "1 message", &|world| {
             in_queue(

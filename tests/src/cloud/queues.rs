@@ -15,8 +15,6 @@ pub struct Queues {
     messages: Vec<Message>,
     /// Messages so far.
     sent: usize,
-    /// Messages of one answer; ten unless set.
-    pub page: usize,
 }
 
 #[derive(Debug)]
@@ -61,7 +59,7 @@ impl Queues {
     pub(super) fn receive(&mut self, asked: &Value) -> Value {
         let most = asked["MaxNumberOfMessages"].as_u64().unwrap_or(1);
         assert!((1..=10).contains(&most), "{asked}");
-        let most = if self.page == 0 { most as usize } else { self.page };
+        let most = usize::try_from(most).unwrap();
         let now = clock::micros();
         let of_queue = self.messages.iter_mut().filter(|message| asked["QueueUrl"] == message.queue.as_str());
         let received: Vec<Value> = of_queue

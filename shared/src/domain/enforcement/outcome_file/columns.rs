@@ -270,10 +270,7 @@ fn place_of(of_images: &[usize], things: usize, at: usize) -> usize {
 }
 
 /// The different ones among some things, in the order in which they come, and the place of each.
-fn distinct<T: Ord>(all: impl Iterator<Item = T>) -> (Vec<T>, Vec<usize>)
-where
-    T: Clone,
-{
+fn distinct<T: Ord + Clone>(all: impl Iterator<Item = T>) -> (Vec<T>, Vec<usize>) {
     let mut places: BTreeMap<T, usize> = BTreeMap::new();
     let mut different = Vec::new();
     let of_images = all

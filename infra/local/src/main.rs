@@ -87,7 +87,7 @@ fn run(command: Command) -> Result<(), LocalError> {
             let started = Instant::now();
             let extent = if all { Extent::All } else { Extent::Short };
             let begun_before = Emulator::running(&project).is_some();
-            let played = prepare(&project, started).and_then(|()| up(&project)).and_then(|stack| {
+            let played = prepare(&project).and_then(|()| up(&project)).and_then(|stack| {
                 match part {
                     Some(part) => story::play_part(&project, &stack, part, begun_before)?,
                     None => story::play(&project, &stack, extent, begun_before)?,
@@ -120,12 +120,9 @@ fn run(command: Command) -> Result<(), LocalError> {
 }
 
 /// Shows a first result, and then installs what the rest needs, builds the functions and starts the local AWS, side by side.
-fn prepare(project: &Project, started: Instant) -> Result<(), LocalError> {
+fn prepare(project: &Project) -> Result<(), LocalError> {
     story::first(project)?;
-    say(&format!(
-        "the first result came after {} s; the rest is being prepared",
-        started.elapsed().as_secs()
-    ));
+    say("the rest is being prepared");
     std::thread::scope(|scope| {
         let building = scope.spawn(|| functions::lay_out(project).map(drop));
         let ready = tools::debian(&tools::BUILD)

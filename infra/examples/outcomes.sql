@@ -13,7 +13,7 @@ CREATE EXTERNAL TABLE IF NOT EXISTS ecr_steward_outcomes (
   `images` struct<`imagetotalcount`:bigint,`imagesizeinbytes`:bigint>,
   `expiring` struct<`imagetotalcount`:bigint,`imagesizeinbytes`:bigint>,
   `deleted` struct<`imagetotalcount`:bigint,`imagesizeinbytes`:bigint>,
-  `heldbyuse` struct<`imagetotalcount`:bigint,`imagesizeinbytes`:bigint>,
+  `protectedbyuse` struct<`imagetotalcount`:bigint,`imagesizeinbytes`:bigint>,
   `resultsincolumns` struct<
     `imagedigests`:string,
     `imagesizesinbytes`:struct<`least`:bigint,`width`:bigint,`digits`:string>,

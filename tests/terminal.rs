@@ -972,7 +972,7 @@ mod questions {
         assert!(json[0]["imageManifest"].as_str().unwrap().contains("schemaVersion"));
         assert_eq!(
             (&json[0]["outcome"], &json[0]["present"]),
-            (&json!("DELETED"), &json!("REPOSITORY_DELETED"))
+            (&json!("DELETED"), &json!("GONE"))
         );
         let nothing = run(&aws, &["history", "team/app:latest"]);
         assert_eq!(nothing.status.code(), Some(1));

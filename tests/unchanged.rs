@@ -591,7 +591,7 @@ fn some_file(rng: &mut fastrand::Rng) -> String {
 fn comparable(report: &Value) -> Value {
     let mut totals = report["totals"].clone();
     let all = totals.as_object_mut().unwrap();
-    let (used, kept) = (all.remove("heldByUse").unwrap(), all.remove("heldByKeep").unwrap());
+    let (used, kept) = (all.remove("protectedByUse").unwrap(), all.remove("protectedByKeep").unwrap());
     let sum = |field: &str| used[field].as_u64().unwrap() + kept[field].as_u64().unwrap();
     all.insert("kept".to_owned(), json!([sum("imageTotalCount"), sum("imageSizeInBytes")]));
     totals

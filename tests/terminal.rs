@@ -970,10 +970,7 @@ mod questions {
         )))
         .unwrap();
         assert!(json[0]["imageManifest"].as_str().unwrap().contains("schemaVersion"));
-        assert_eq!(
-            (&json[0]["outcome"], &json[0]["present"]),
-            (&json!("DELETED"), &json!("GONE"))
-        );
+        assert_eq!((&json[0]["outcome"], &json[0]["present"]), (&json!("DELETED"), &json!("GONE")));
         let nothing = run(&aws, &["history", "team/app:latest"]);
         assert_eq!(nothing.status.code(), Some(1));
         assert_eq!(stderr(&nothing), "The journal of the last 90 days has no image latest of team/app\n");

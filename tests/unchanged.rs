@@ -26,7 +26,7 @@ use shared::workflows::enforcement::{AwsClients, summarize};
 use tests::clock;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
-use tests::http::{Request, without_id};
+use tests::http::Request;
 use tests::site::{HOST, repository};
 use tests::steward::{PLENTY, Steward, approved};
 
@@ -51,19 +51,7 @@ impl fmt::Debug for Wire {
 
 impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target =
-            request.uri().splitn(4, '/').nth(3).map_or_else(|| "/".to_owned(), |rest| format!("/{rest}"));
-        let read = Request {
-            method: request.method().to_owned(),
-            target: without_id(&target),
-            headers: request
-                .headers()
-                .iter()
-                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-                .collect(),
-            body: request.body().bytes().unwrap().to_vec(),
-        };
-        let response = self.0.answer(&read).unwrap();
+        let response = self.0.answer(&Request::from(&request)).unwrap();
         let mut answer = HttpResponse::new(response.status.try_into().unwrap(), SdkBody::from(response.body));
         for (name, value) in response.headers {
             answer.headers_mut().insert(name.to_ascii_lowercase(), value);

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+
 /// A request.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -46,6 +48,26 @@ impl Request {
     /// A header field, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+}
+
+impl From<&HttpRequest> for Request {
+    /// A request of the AWS SDK, which is still in memory.
+    fn from(request: &HttpRequest) -> Self {
+        // The endpoint is not part of the target.
+        let target =
+            request.uri().splitn(4, '/').nth(3).map_or_else(|| "/".to_owned(), |rest| format!("/{rest}"));
+        Self {
+            method: request.method().to_owned(),
+            target: without_id(&target),
+            headers: request
+                .headers()
+                .iter()
+                .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+                .collect(),
+            // A body that is no longer in memory is a mistake of the test's, not an empty one.
+            body: request.body().bytes().expect("the body is in memory").to_vec(),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use tests::ecr_stub::EcrStub;
-use tests::http::{Request, Response, without_id};
+use tests::http::{Request, Response};
 
 use super::world::World;
 
@@ -68,7 +68,7 @@ impl fmt::Debug for Shared {
 impl HttpConnector for Shared {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let wire = self.clone();
-        HttpConnectorFuture::new(async move { wire.carry(&read(&request)).await })
+        HttpConnectorFuture::new(async move { wire.carry(&Request::from(&request)).await })
     }
 }
 
@@ -112,23 +112,6 @@ impl Shared {
 pub(super) fn latency(rng: &mut fastrand::Rng) -> Duration {
     let millis = if rng.u8(..64) == 0 { rng.u64(1000..6000) } else { rng.u64(5..120) };
     Duration::from_millis(millis)
-}
-
-fn read(request: &HttpRequest) -> Request {
-    // The endpoint is not part of the target.
-    let target =
-        request.uri().splitn(4, '/').nth(3).map_or_else(|| "/".to_owned(), |rest| format!("/{rest}"));
-    Request {
-        method: request.method().to_owned(),
-        target: without_id(&target),
-        headers: request
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
-            .collect(),
-        // A body that is no longer in memory is a mistake of the test's, not an empty one.
-        body: request.body().bytes().expect("the body is in memory").to_vec(),
-    }
 }
 
 fn written(response: Response) -> Result<HttpResponse, ConnectorError> {

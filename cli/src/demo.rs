@@ -6,23 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
-use shared::domain::image::listing::Listing;
-use shared::domain::lifecycle::{Passes, PolicySource};
-use shared::domain::preview::{Question, preview_all};
-use shared::domain::text::instant::Instant;
-use shared::domain::usage::Usage;
+use shared::domain::preview::example::Example;
+use shared::domain::preview::preview_all;
 use shared::report::html;
 
 use crate::init::InitError;
 use crate::preview::{self, Format};
 use crate::{Failure, Outcome, output};
-
-/// The repository storefront/web of a shop: its images, what is in use of it, and a policy.
-const IMAGES: &str = include_str!("../../tests/fixtures/storefront/images.json");
-const IN_USE: &str = include_str!("../../tests/fixtures/storefront/in-use.json");
-const POLICY: &str = include_str!("../../tests/fixtures/storefront/policy.yaml");
-/// The day on which the images were listed.
-const NOW: &str = "2026-11-23T00:00:00Z";
 
 /// Show a preview of a repository of 379 images in a browser, without an account and without the network
 ///
@@ -46,19 +36,13 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
-    let content = |problem: String| Failure::Policy { file: "demo".to_owned(), problem };
-    let listing = Listing::parse(IMAGES).map_err(|error| content(error.to_string()))?;
-    let usage = Usage::parse(IN_USE).map_err(|error| content(error.to_string()))?;
-    let source = PolicySource::parse(POLICY).map_err(|findings| {
-        content(findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })?;
-    let now = Instant::parse(NOW).map_err(|error| content(error.to_string()))?;
-    let question = Question { policy: source.policy(), usage: &usage, now, passes: Passes::One };
+    let example = Example::read()
+        .map_err(|error| Failure::Policy { file: "the demo".to_owned(), problem: error.to_string() })?;
     if let Some(format) = arguments.output {
-        preview::print_all(format, question, &listing)?;
+        preview::print_all(format, example.question(), &example.listing)?;
         return Ok(Outcome::Success);
     }
-    let page = html::render(&preview_all(question, &listing));
+    let page = html::render(&preview_all(example.question(), &example.listing));
     let path = match &arguments.file {
         Some(path) => {
             std::fs::write(path, page).map_err(|error| unwritten(path, error))?;

@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
-use shared::domain::image::listing::Listing;
-use shared::domain::lifecycle::{Passes, PolicySource};
+use shared::domain::preview::example::Example;
 use shared::domain::preview::model::KeptImage;
-use shared::domain::preview::{Question, preview_all};
+use shared::domain::preview::preview_all;
 use shared::domain::text::quantity::{bytes, count};
-use shared::domain::usage::Usage;
 use shared::report::html;
 
 use crate::stack::{Answer, Stack};
@@ -56,11 +54,6 @@ pub enum Part {
     Reporters,
 }
 
-/// The repository that `ecr-steward demo` shows, and the day on which its images were listed.
-const IMAGES: &str = include_str!("../../../tests/fixtures/storefront/images.json");
-const IN_USE: &str = include_str!("../../../tests/fixtures/storefront/in-use.json");
-const POLICY: &str = include_str!("../../../tests/fixtures/storefront/policy.yaml");
-const LISTED: &str = "2026-11-23T00:00:00Z";
 /// Rows of each rule that a first result shows.
 const ROWS: usize = 2;
 
@@ -78,12 +71,8 @@ pub fn first(project: &Project) -> Result<(), LocalError> {
         program: "the preview of tests/fixtures/storefront".to_owned(),
         problem: problem.to_string(),
     };
-    let listing = Listing::parse(IMAGES).map_err(|error| wrong(&error))?;
-    let usage = Usage::parse(IN_USE).map_err(|error| wrong(&error))?;
-    let policy = PolicySource::parse(POLICY).map_err(|findings| wrong(&format!("{findings:?}")))?;
-    let now = shared::domain::text::instant::Instant::parse(LISTED).map_err(|error| wrong(&error))?;
-    let question = Question { policy: policy.policy(), usage: &usage, now, passes: Passes::One };
-    let reports = preview_all(question, &listing);
+    let example = Example::read().map_err(|error| wrong(&error))?;
+    let reports = preview_all(example.question(), &example.listing);
     let report = reports.first().ok_or_else(|| wrong(&"it has no repository"))?;
     let shown = |applied: u64| {
         let of_rule =

@@ -20,6 +20,7 @@ use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity;
 use crate::domain::usage::{Usage, UsedImages};
 
+pub mod example;
 pub mod model;
 pub mod request;
 

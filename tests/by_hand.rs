@@ -5,6 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::aws::usage_sources::asked_for;
 use shared::domain::enforcement::journal::is_removals;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
@@ -256,19 +257,9 @@ fn what_the_last_run_knew_counts_and_is_not_asked_again() {
     let (hand, app) = Hand::start().with_app();
     let definition = hand.cloud(|cloud| cloud.ecs.register("web", &[&format!("{HOST}/app:build")]));
     let read =
-        |name: &&str| (name.to_string(), json!({ "readAt": "2026-11-20T00:00:00Z", "isInRegion": true }));
-    let whole = [
-        "batch",
-        "events",
-        "scheduler",
-        "pipes",
-        "states",
-        "codebuild",
-        "apprunner",
-        "sagemaker",
-        "inspector",
-    ];
-    let mut sources: serde_json::Map<String, Value> = whole.iter().map(read).collect();
+        |name: &str| (name.to_owned(), json!({ "readAt": "2026-11-20T00:00:00Z", "isInRegion": true }));
+    let whole = asked_for(false).map(|(source, _)| source.name);
+    let mut sources: serde_json::Map<String, Value> = whole.map(read).collect();
     sources["batch"]["used"] = json!([{ "imageUri": format!("{HOST}/app:job"), "usedBy": ["job/1"] }]);
     let mut usage = json!({ "inUse": [], "gaps": [], "ignored": [], "unknownImages": [], "listTimes": [], "reporters": [],
         "replicas": [], "once": { "activeDefinitions": [definition], "eksClusters": ["old"], "sources": sources } });

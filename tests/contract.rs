@@ -1,8 +1,11 @@
 //! What `template.yaml` and `infra/openapi.yaml` say, against each other and against what the code does.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use shared::aws::resource_tags::{PROTECT_KEY, created_on_push};
 use shared::domain::enforcement::in_use_protection::protected;
+use shared::domain::enforcement::outcome::{ImageResult, Status};
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::domain::repository::{PolicyStatus, ProtectedPolicy, protection, read};
 use tests::binaries::workspace;
@@ -195,5 +198,102 @@ fn versions_of_the_policies_file_outlive_the_journal() {
         "builds.yaml",
     ] {
         assert_eq!(days(&of(prefix), "NoncurrentDays"), Some(90), "{prefix}");
+    }
+}
+
+/// The metrics of the project that the template's alarms and its dashboard show.
+fn metrics_of_the_template() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for resource in template::resources() {
+        let block = template::block(&resource);
+        let value = |key: &str| {
+            let start = format!("{key}: ");
+            block.iter().find_map(|line| line.trim_start().strip_prefix(&start)).map(str::to_owned)
+        };
+        if value("Namespace").as_deref() == Some("ecr-steward") {
+            found.extend(value("MetricName"));
+        }
+    }
+    // In a list of the dashboard "." stands for what the line before has.
+    let mut namespace = String::new();
+    for line in template::block("LifecycleDashboard") {
+        let words: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
+        if let [first, metric, _, ..] = words[..]
+            && line.trim_start().starts_with('[')
+        {
+            if first != "." {
+                first.clone_into(&mut namespace);
+            }
+            if namespace == "ecr-steward" {
+                found.insert(metric.to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn alarms_and_the_dashboard_show_metrics_that_are_written() {
+    let found = metrics_of_the_template();
+    for metric in ["ImagesProtectedByUse", "RunsCompleted", "StaleProtection", "UnreadableUsageSources"] {
+        assert!(found.contains(metric), "{metric}: {found:?}");
+    }
+    let written = [
+        include_str!("../shared/src/report/run/metrics.rs"),
+        include_str!("../shared/src/workflows/enforcement/suspend.rs"),
+    ]
+    .concat();
+    for metric in &found {
+        assert!(written.contains(&format!("\"{metric}\"")), "nothing writes the metric {metric}");
+    }
+}
+
+#[test]
+fn reports_of_earlier_versions_are_read_with_the_names_that_they_have() {
+    let read = |name: &str| serde_json::from_value::<ImageResult>(name.into()).unwrap();
+    assert_eq!(read("HELD_BACK"), ImageResult::Blocked);
+    assert_eq!(serde_json::to_value(ImageResult::Blocked).unwrap(), "BLOCKED");
+    let read = |name: &str| serde_json::from_value::<Status>(name.into()).unwrap();
+    assert_eq!(
+        [read("HELD"), read("REMAINING"), read("GONE")],
+        [Status::Blocked, Status::Unfinished, Status::RepositoryDeleted]
+    );
+}
+
+/// Words of this project's history that nobody else uses so.
+const UNUSUAL_WORDS: [&str; 12] = [
+    "book",
+    "desk",
+    "goes by",
+    "held back",
+    "image goes",
+    "images that go",
+    "is told with",
+    "policy book",
+    "recipe",
+    "taken back",
+    "ticket",
+    "what goes",
+];
+
+#[test]
+fn the_template_and_the_description_of_the_api_are_plain() {
+    for file in [
+        "template.yaml",
+        "infra/usage-reporter.yaml",
+        "infra/openapi.yaml",
+        "infra/buildspec.yml",
+        "infra/lifecycle.asl.json",
+    ] {
+        let text = std::fs::read_to_string(workspace().join(file)).unwrap().to_lowercase();
+        assert!(text.len() > 1000);
+        for word in UNUSUAL_WORDS {
+            let is_there = text.match_indices(word).any(|(at, _)| {
+                let is_letter = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+                !is_letter(text[..at].chars().next_back())
+                    && !is_letter(text[at + word.len()..].chars().next())
+            });
+            assert!(!is_there, "{file} says {word:?}");
+        }
     }
 }

@@ -174,7 +174,7 @@ fn the_simple_rules_of_an_example_compile_to_its_document() {
 
 #[test]
 fn the_example_of_a_policies_file_is_one() {
-    let path = tests::binaries::workspace().join("infra/examples/policy-book/policies.yaml");
+    let path = tests::binaries::workspace().join("infra/examples/policies-file/policies.yaml");
     let policies_file =
         shared::domain::enforcement::policy_set::PolicySet::parse(&std::fs::read_to_string(path).unwrap())
             .unwrap();

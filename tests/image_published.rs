@@ -97,7 +97,7 @@ impl Site {
         self.aws.cloud(|cloud| cloud.events.clone())
     }
 
-    /// CloudFormation waits for a ticket's image.
+    /// CloudFormation waits for the image of a build context.
     fn wait(&self, tag: &str, request: &str, url: &str) {
         let event = json!({ "RequestType": "Create", "ResponseURL": url, "StackId": "arn:stack", "RequestId": request,
             "LogicalResourceId": "Web", "PhysicalResourceId": null });
@@ -161,12 +161,12 @@ fn what_follows_a_build_takes_few_calls() {
         "BatchGetBuilds",
         "BatchGetImage",
         "GetObject", // known?
-        "GetObject", // the ledger
+        "GetObject", // the owners of tags
         "PutObject",
         "PutImage",
         "PutImage",
         "PutParameter",
-        "GetObject", // the ledger again
+        "GetObject", // the owners of tags again
         "GetParametersByPath",
         "PutEvents",
         "PutObject",
@@ -333,13 +333,13 @@ fn an_event_of_anybody_moves_nothing_and_answers_nobody() {
         let mut context = context(2);
         context[field] = value;
         let (kind, message) = site.function.invoke(json!({ "alreadyBuilt": context }).to_string()).error();
-        assert_eq!(kind, "InvalidTicket", "{field}: {message}");
+        assert_eq!(kind, "InvalidBuildContext", "{field}: {message}");
         assert!(message.contains(reason), "{message}");
     }
     assert_eq!((site.aws.snapshot(), site.parameter()), before);
     assert!(answers.try_recv().is_err());
     assert_eq!(site.tagged("latest").unwrap(), digest);
-    // The ticket as it is.
+    // The build context as it is.
     let answer = site.function.invoke(json!({ "alreadyBuilt": context(2) }).to_string()).response();
     assert_eq!(
         (&answer["outcome"], &answer["imageDigest"]),
@@ -360,7 +360,7 @@ fn a_build_that_was_given_the_context_of_another_publishes_nothing() {
         let (id, _) = site.built(1);
         site.aws.cloud(|cloud| cloud.builds.last_mut().unwrap()[field] = value);
         let (kind, message) = site.function.invoke(ended(&id, "SUCCEEDED").to_string()).error();
-        assert_eq!(kind, "InvalidTicket", "{message}");
+        assert_eq!(kind, "InvalidBuildContext", "{message}");
         assert!(message.contains("its build context is for s3://b/k?versionId=v1"), "{message}");
     }
     assert_eq!((site.tagged("latest"), site.parameter()), (None, None));
@@ -541,7 +541,7 @@ fn trouble_of_aws_loses_nothing() {
 }
 
 #[test]
-fn a_ledger_that_is_none_is_left_alone() {
+fn owners_of_tags_that_cannot_be_read_are_left_alone() {
     let site = Site::new();
     site.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/ledgers/app.json"), "not json"));
     let (id, _) = site.built(1);

@@ -311,7 +311,7 @@ fn an_invalid_policies_file_is_none_and_the_report_says_everything() {
     let site = Site::new(", apply: delet, limits: { percent: 200 }");
     let begun = Steward::begin("r", false);
     let (error_type, message) = site.steward.take_inventory(&begun).error();
-    assert_eq!(error_type, "InvalidPolicyBook");
+    assert_eq!(error_type, "InvalidPoliciesFile");
     for part in ["policies.yaml: ", "/policies/0/apply", "/policies/0/limits/percent"] {
         assert!(message.contains(part), "{message}");
     }
@@ -322,7 +322,7 @@ fn an_invalid_policies_file_is_none_and_the_report_says_everything() {
     caught["error"] = json!({ "Error": error_type, "Cause": cause });
     let report = site.steward.report(&caught);
     assert_eq!(report["status"], "FAILED");
-    assert_eq!(report["error"], format!("InvalidPolicyBook: {message}"));
+    assert_eq!(report["error"], format!("InvalidPoliciesFile: {message}"));
     let mails = site.aws().cloud(|cloud| cloud.published.clone());
     assert_eq!(mails[0].0, "ECR: the lifecycle run failed");
     assert!(mails[0].1.contains("/policies/0/apply"), "{mails:?}");
@@ -566,7 +566,7 @@ fn what_time_does_not_suffice_for_another_invocation_does() {
     assert_eq!(report["totals"]["repositories"], 12);
 }
 
-/// A book of several policies, by names and resource tags.
+/// A policies file with several policies, by names and resource tags.
 #[test]
 fn the_first_policy_that_matches_is_the_one_and_others_are_left_alone() {
     let steward = Steward::with_policies_file(

@@ -1146,7 +1146,7 @@ fn where_nobody_may_ask_for_resource_tags_everything_that_is_known_is_protected_
 fn run_without_file(site: &Site, run_id: &str) -> Value {
     let mut begun = Steward::begin(run_id, false);
     let (error_type, message) = site.steward.take_inventory(&begun).error();
-    assert_eq!(error_type, "InvalidPolicyBook");
+    assert_eq!(error_type, "InvalidPoliciesFile");
     let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
     suspend(site, &json!({ "run": begun["run"], "reason": cause }).to_string());
     begun["run"]["policiesFileProblem"] = cause.into();
@@ -1168,7 +1168,7 @@ fn a_policies_file_that_is_not_valid_keeps_no_protection_from_being_refreshed_th
     assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]), "{report:#}");
     assert_eq!(report["status"], "FAILED");
     assert!(
-        report["error"].as_str().unwrap().starts_with("InvalidPolicyBook: policies.yaml: "),
+        report["error"].as_str().unwrap().starts_with("InvalidPoliciesFile: policies.yaml: "),
         "{report:#}"
     );
     assert_eq!(site.record().unwrap()["refreshedBy"], "s");
@@ -2056,7 +2056,7 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached() {
     site.say("policies: [{ name: all }]\n");
     let begun = Steward::begin("s", false);
     let (error_type, message) = site.steward.take_inventory(&begun).error();
-    assert_eq!(error_type, "InvalidPolicyBook");
+    assert_eq!(error_type, "InvalidPoliciesFile");
     let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
     let suspend = tests::cloud::function(site.aws(), "lifecycle-suspend", tests::steward::PLENTY);
     suspend.invoke(json!({ "run": begun["run"], "reason": cause }).to_string()).response();

@@ -132,8 +132,8 @@ fn what_fails_is_retried_or_reported_and_a_report_of_failures_fails_the_run() {
     };
     let enforces = json!({ "dryRun": false });
     let scenarios = [
-        of(enforces.clone(), json!([failure("InvalidPolicyBook")])),
-        of(json!({}), json!([failure("InvalidPolicyBook")])),
+        of(enforces.clone(), json!([failure("InvalidPoliciesFile")])),
+        of(json!({}), json!([failure("InvalidPoliciesFile")])),
         of(
             enforces.clone(),
             json!([failure("OutOfTime"), failure("Lambda.TooManyRequestsException"), inventory(0, true)]),
@@ -141,19 +141,19 @@ fn what_fails_is_retried_or_reported_and_a_report_of_failures_fails_the_run() {
         of(enforces.clone(), json!([failure("AwsFailed")])),
         of(enforces.clone(), json!([failure("Broken")])),
         of(enforces.clone(), json!([inventory(1, true)])),
-        of(enforces, json!([failure("InvalidPolicyBook"), inventory(0, true)])),
+        of(enforces, json!([failure("InvalidPoliciesFile"), inventory(0, true)])),
     ];
     let tell = ["Report", "HasFailed", "Failed"];
     let begin = ["IsDryRunSaid", "Begin"];
     let without_file = ["Inventory", "MaySuspend", "Suspend", "GoOnWithoutFile"];
     let expected: [(Vec<&str>, usize, &str); 7] = [
         // It goes on without the file once, and not for ever.
-        ([&begin[..], &without_file, &["Inventory", "MaySuspend"], &tell].concat(), 2, "InvalidPolicyBook"),
+        ([&begin[..], &without_file, &["Inventory", "MaySuspend"], &tell].concat(), 2, "InvalidPoliciesFile"),
         // A dry run that was asked for changes nothing.
         (
             [&["IsDryRunSaid", "BeginDry"], &["Inventory", "MaySuspend"][..], &tell].concat(),
             1,
-            "InvalidPolicyBook",
+            "InvalidPoliciesFile",
         ),
         ([&begin[..], &COUNT, &tell].concat(), 3, ""),
         ([&begin[..], &["Inventory"], &tell].concat(), 5, "AwsFailed"),
@@ -171,10 +171,10 @@ fn what_fails_is_retried_or_reported_and_a_report_of_failures_fails_the_run() {
         assert!(failed["message"].as_str().unwrap().contains("why it failed"), "{path:?}");
         if path.contains(&"Suspend") {
             let suspend = happened.payloads("Suspend");
-            assert_eq!(suspend[0]["reason"], "why InvalidPolicyBook");
+            assert_eq!(suspend[0]["reason"], "why InvalidPoliciesFile");
             assert_eq!(suspend[0]["run"]["dryRun"], false);
             let again = happened.payloads("Inventory")[1];
-            assert_eq!(again["run"]["policiesFileProblem"], "why InvalidPolicyBook", "{path:?}");
+            assert_eq!(again["run"]["policiesFileProblem"], "why InvalidPoliciesFile", "{path:?}");
         }
     }
 }

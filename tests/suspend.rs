@@ -533,7 +533,7 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached_and_nothing_else(
     }
     let run = json!({ "runId": "r", "startedAt": hours_ago(0), "dryRun": false });
     let cause =
-        json!({ "errorMessage": "policies.yaml: /policies/0: no name", "errorType": "InvalidPolicyBook" });
+        json!({ "errorMessage": "policies.yaml: /policies/0: no name", "errorType": "InvalidPoliciesFile" });
     let event = json!({ "run": run, "reason": cause.to_string() });
     let summary = site.function.invoke(event.to_string()).response();
     assert_eq!((&summary["suspended"], &summary["records"]), (&json!(1), &json!(3)));

@@ -145,8 +145,14 @@ fn throttling_is_waited_out() {
 fn what_is_missing_to_sign_in_is_said_with_the_way_to_it() {
     let (aws, home) = (account(), tempfile::tempdir().unwrap());
     let path = |name: &str| home.path().join(name);
-    fs::write(path("config"), "[profile ops]\nregion = eu-west-1\n[profile dev]\nregion = eu-north-1\n")
-        .unwrap();
+    fs::write(
+        path("config"),
+        "[profile ops]\nregion = eu-west-1\n[profile dev]\nregion = eu-north-1\nrole_arn = arn:aws:iam::111122223333:role/dev\n\
+         source_profile = base\n[profile one]\nrole_arn = arn:aws:iam::111122223333:role/one\nsource_profile = two\n[profile two]\n\
+         role_arn = arn:aws:iam::111122223333:role/two\nsource_profile = one\n",
+    )
+    .unwrap();
+    fs::write(path("broken"), "[profile ops]\nregion = eu-west-1\n[profile dev\n").unwrap();
     let with_files = |command: &mut Command| {
         command.env("AWS_CONFIG_FILE", path("config")).env("AWS_SHARED_CREDENTIALS_FILE", path("none"));
     };
@@ -163,6 +169,14 @@ fn what_is_missing_to_sign_in_is_said_with_the_way_to_it() {
     tell(bare(&aws).args(["in-use"]).env("AWS_PROFILE", "nope"), true);
     tell(bare(&aws).args(["in-use"]).env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b"), false);
     tell(signed_in(&aws).args(["in-use", "--region", "EU West"]), false);
+    let keys = [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")];
+    tell(bare(&aws).args(["in-use"]).env("AWS_REGION", "").envs(keys), false);
+    for profile in ["ops", "dev", "two"] {
+        tell(bare(&aws).args(["in-use", "--profile", profile]), true);
+    }
+    let mut broken = bare(&aws);
+    broken.args(["in-use", "--profile", "ops"]).env("AWS_CONFIG_FILE", path("broken"));
+    lines += &refusal(&mut broken).replace(&*home.path().to_string_lossy(), "");
     insta::assert_snapshot!(lines, @"
     ecr-steward: there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile
     ecr-steward: there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile; there are dev, ops

@@ -25,7 +25,7 @@ pub(crate) const WHO_TIMEOUT: Duration = Duration::from_secs(10);
 /// The default name of the stack.
 pub(crate) const STACK: &str = "ecr-steward";
 
-/// Why there is no account to work on.
+/// Why a command has no account to work on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AccountError {
     #[error(
@@ -33,6 +33,20 @@ pub(crate) enum AccountError {
          name a profile with --profile{}", listed(.others)
     )]
     NoCredentials { others: Vec<String> },
+    #[error(
+        "the profile {profile} has no credentials: sign in (`aws sso login --profile {profile}`, `aws configure --profile {profile}`), \
+         or name another one with --profile{}", listed(.others)
+    )]
+    NoProfileCredentials { profile: String, others: Vec<String> },
+    #[error(
+        "the profile {profile} has the `source_profile` {base}, which is not in the files of the AWS CLI (~/.aws/config, \
+         ~/.aws/credentials)"
+    )]
+    NoSourceProfile { profile: String, base: String },
+    #[error(
+        "the profiles {} are each other's `source_profile`, and none has credentials: give one of them keys or a sign-in", .chain.join(", ")
+    )]
+    CircularProfiles { chain: Vec<String> },
     #[error("there are no credentials: {0}")]
     Credentials(String),
     #[error("the profile {profile} is not signed in: aws sso login --profile {profile}")]

@@ -51,7 +51,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// A person who has signed in, somewhere.
+/// A signed-in user: credentials and a Region.
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) connection: Connection,
@@ -106,7 +106,8 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
     let mut region = aws.region.clone().map(|region| (Region::new(region), Origin::Option));
     if region.is_none() {
         let found = EnvironmentVariableRegionProvider::new().region().await;
-        region = found.map(|region| (region, Origin::Variable));
+        // A variable that is empty says nothing, as with the AWS CLI.
+        region = found.filter(|region| !region.as_ref().is_empty()).map(|region| (region, Origin::Variable));
     }
     if region.is_none() {
         let mut provider = ProfileFileRegionProvider::builder().configure(&environment);
@@ -211,6 +212,8 @@ pub(crate) struct Profiles {
     pub(crate) known: Vec<String>,
     /// The one that is used.
     used: String,
+    /// Whether somebody named it.
+    is_named: bool,
     set: ProfileSet,
 }
 
@@ -237,7 +240,11 @@ impl Profiles {
 pub(crate) async fn profiles(aws: &Aws) -> Result<Profiles, AccountError> {
     let named = aws.profile.first().cloned().map(Cow::Owned);
     let read = load(&Fs::real(), &Env::real(), &EnvConfigFiles::default(), named).await;
-    let profiles: ProfileSet = read.map_err(|error| AccountError::Profiles(error.to_string()))?;
+    // Which file it is and which line stands behind the error.
+    let profiles: ProfileSet = read.map_err(|error| {
+        let lines = root(&error).to_string();
+        AccountError::Profiles(lines.split_whitespace().collect::<Vec<_>>().join(" "))
+    })?;
     let mut known: Vec<String> = profiles.profiles().map(str::to_owned).collect();
     known.sort();
     let asked = aws
@@ -248,8 +255,9 @@ pub(crate) async fn profiles(aws: &Aws) -> Result<Profiles, AccountError> {
     match asked {
         Some(name) if !known.contains(&name) => Err(AccountError::NoProfile { name, known }),
         answered => {
+            let is_named = answered.is_some();
             let used = answered.unwrap_or_else(|| "default".to_owned());
-            Ok(Profiles { known, used, set: profiles })
+            Ok(Profiles { known, used, is_named, set: profiles })
         }
     }
 }
@@ -258,22 +266,24 @@ fn refused(error: &CredentialsError, profiles: &Profiles) -> AccountError {
     let cause = root(error);
     // The last who is asked is the metadata service of an instance, which is there on others, too, and has nothing to give.
     let is_of_instance = cause.to_string().contains("IMDS");
+    let setting = |profile: &str, name: &str| profiles.set.get_profile(profile)?.get(name).map(str::to_owned);
+    let is_known = |profile: &str| profiles.set.get_profile(profile).is_some();
+    let explained = || explained(&profiles.used, &cause.to_string(), setting, is_known);
+    let others = || profiles.known.iter().filter(|name| **name != profiles.used).cloned().collect();
     match error {
-        _ if is_of_instance => AccountError::NoCredentials { others: profiles.known.clone() },
-        CredentialsError::CredentialsNotLoaded(_) => AccountError::NoCredentials {
-            others: profiles.known.iter().filter(|name| **name != profiles.used).cloned().collect(),
-        },
-        _ => {
-            let cause = cause.to_string();
-            let setting =
-                |profile: &str, name: &str| profiles.set.get_profile(profile)?.get(name).map(str::to_owned);
-            explained(&profiles.used, &cause, setting).unwrap_or(AccountError::Credentials(cause))
+        _ if is_of_instance && !profiles.is_named => {
+            AccountError::NoCredentials { others: profiles.known.clone() }
         }
+        CredentialsError::CredentialsNotLoaded(_) if !profiles.is_named => {
+            AccountError::NoCredentials { others: others() }
+        }
+        _ if is_of_instance || matches!(error, CredentialsError::CredentialsNotLoaded(_)) => {
+            let profile = profiles.used.clone();
+            explained().unwrap_or_else(|| AccountError::NoProfileCredentials { profile, others: others() })
+        }
+        _ => explained().unwrap_or_else(|| AccountError::Credentials(cause.to_string())),
     }
 }
-
-/// Maximum number of profiles that refer to each other by `source_profile`.
-const MAX_PROFILES: usize = 8;
 
 /// What the settings of a profile say about why there are no credentials. The SDK's own words are those of the last thing that
 /// failed: a file that is not there, a feature that is not built in, an exit code. `setting` gives a setting of a profile.
@@ -281,9 +291,12 @@ fn explained(
     used: &str,
     cause: &str,
     setting: impl Fn(&str, &str) -> Option<String>,
+    is_known: impl Fn(&str) -> bool,
 ) -> Option<AccountError> {
+    // The profiles that name each other by `source_profile`.
+    let mut chain = vec![used.to_owned()];
     let mut profile = used.to_owned();
-    for _ in 0..MAX_PROFILES {
+    loop {
         let has = |name: &str| setting(&profile, name).is_some();
         if has("role_arn") && has("mfa_serial") {
             return Some(AccountError::SecondFactor { profile });
@@ -300,9 +313,21 @@ fn explained(
             let problem = cause.trim().trim_end_matches("Stderr:").trim_end_matches([' ', '.']).to_owned();
             return Some(AccountError::Program { profile, program, problem });
         }
-        profile = setting(&profile, "source_profile").filter(|next| *next != profile)?;
+        let source = setting(&profile, "source_profile")?;
+        if !is_known(&source) {
+            return Some(AccountError::NoSourceProfile { profile, base: source });
+        }
+        // A profile with keys may be its own source.
+        if has("aws_access_key_id") {
+            return None;
+        }
+        let is_circular = chain.contains(&source);
+        chain.push(source.clone());
+        if is_circular {
+            return Some(AccountError::CircularProfiles { chain });
+        }
+        profile = source;
     }
-    None
 }
 
 #[cfg(test)]
@@ -316,7 +341,9 @@ mod tests {
                 let found = settings.iter().find(|(of, key, _)| (*of, *key) == (profile, name));
                 found.map(|(_, _, value)| (*value).to_owned())
             };
-            explained("work", cause, setting).map(|error| error.to_string()).unwrap_or_default()
+            let is_known =
+                |profile: &str| profile == "work" || settings.iter().any(|(of, _, _)| *of == profile);
+            explained("work", cause, setting, is_known).map(|error| error.to_string()).unwrap_or_default()
         };
         let missing = "No such file or directory (os error 2)";
         assert_eq!(
@@ -340,6 +367,17 @@ mod tests {
             said(&[("work", "credential_process", "/opt/login --secret x")], "exit status: 1. Stderr: ");
         assert!(program.ends_with("/opt/login: exit status: 1"), "{program}");
         assert_eq!(said(&[("work", "region", "eu-west-1")], missing), "");
-        assert_eq!(said(&[("work", "source_profile", "work")], missing), "");
+        assert_eq!(
+            said(&[("work", "source_profile", "work")], missing),
+            "the profiles work, work are each other's `source_profile`, and none has credentials: give one of them keys or a sign-in"
+        );
+        let circle = [("work", "source_profile", "base"), ("base", "source_profile", "work")];
+        assert!(said(&circle, missing).starts_with("the profiles work, base, work are each other's"));
+        assert_eq!(
+            said(&[("work", "source_profile", "gone"), ("work", "role_arn", "arn")], missing),
+            "the profile work has the `source_profile` gone, which is not in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials)"
+        );
+        let own = [("work", "source_profile", "work"), ("work", "aws_access_key_id", "key")];
+        assert_eq!(said(&own, missing), "");
     }
 }

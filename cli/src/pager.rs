@@ -142,7 +142,7 @@ pub(crate) fn is_between() -> bool {
     !matches!(&*sink(), Sink::Direct)
 }
 
-/// Hands on what was written.
+/// Flushes what was written.
 pub(crate) fn flush() -> io::Result<()> {
     match &mut *sink() {
         Sink::Direct => io::stdout().flush(),
@@ -161,7 +161,7 @@ pub(crate) fn defer(note: String) -> Option<String> {
     }
 }
 
-/// Prints what was held back, or waits until the pager is left, and goes on without one.
+/// Ends the pager: prints what was buffered, or waits until the user leaves it.
 pub(crate) fn end() -> io::Result<()> {
     let ended = std::mem::replace(&mut *sink(), Sink::Direct);
     match ended {

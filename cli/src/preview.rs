@@ -540,6 +540,10 @@ pub(crate) fn terminal_width() -> u16 {
     let terminal = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
     match terminal {
         Some((terminal_size::Width(width), _)) => width,
-        None => std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(80),
+        None => {
+            // Some shells export 0 where they know no terminal.
+            let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+            columns.filter(|columns| *columns > 0).unwrap_or(80)
+        }
     }
 }

@@ -21,7 +21,7 @@ def run_as_aws_does(state, raw_input, effective, iterator, execution, ctx):
     writer = state.get("ResultWriter")
     if not writer:
         return run_distributed_map(state, raw_input, effective, iterator, execution, ctx)
-    # What the batches answer goes to the bucket, and only where it is goes on.
+    # What the batches answer is in the bucket, and only its place is passed on.
     result_path = state.get("ResultPath", "$")
     results, following = run_distributed_map({**state, "ResultPath": "$"}, raw_input, effective, iterator, execution, ctx)
     parameters = stepfunctions._resolve_params_obj(writer.get("Parameters", {}), effective, ctx)

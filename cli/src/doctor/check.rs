@@ -1,4 +1,4 @@
-//! What is well and what is not, by what was read. Nothing here reads anything.
+//! The checks of `ecr-steward doctor`, decided from what was read. Nothing here reads anything.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +30,7 @@ pub(super) enum Area {
 }
 
 impl Area {
-    /// What people call it.
+    /// Its name for people.
     pub(super) const fn title(self) -> &'static str {
         match self {
             Self::Credentials => "credentials",

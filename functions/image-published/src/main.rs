@@ -1,4 +1,4 @@
-//! Lambda function: what follows when a build ends.
+//! Lambda function: publishes the image of a build that ended.
 //!
 //! What it does is [`shared::workflows::publish_image`]'s; this file only carries events there and answers back.
 
@@ -43,7 +43,7 @@ impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
             Failure::Publish(PublishError::Event(_)) => "InvalidEvent",
-            Failure::Publish(PublishError::BuildContext(..)) => "InvalidTicket",
+            Failure::Publish(PublishError::BuildContext(..)) => "InvalidBuildContext",
             Failure::Publish(_) => "NotPublished",
             Failure::Arn(_) => "Internal",
             Failure::Time(_) => "OutOfTime",

@@ -67,7 +67,7 @@ enum Failure {
 impl FunctionError for Failure {
     fn error_type(&self) -> &'static str {
         match self {
-            Failure::Inventory(InventoryError::PolicySet(_)) => "InvalidPolicyBook",
+            Failure::Inventory(InventoryError::PolicySet(_)) => "InvalidPoliciesFile",
             Failure::Inventory(InventoryError::RunError(error)) => error.kind(),
             Failure::Arn(_) => "Internal",
         }

@@ -162,7 +162,7 @@ async fn serve_request(payload: &RawValue, context: &Context, stack: &Stack) -> 
             if event.request_type != RequestType::Delete {
                 return Some(Answer::success(event, physical_id(event), [].into()));
             }
-            // The time of the request is the desk's to share out.
+            // The deadline is the responder's: it reserves time for the answer.
             let clients = RunContext { deadline, ..stack.clients.clients(Duration::ZERO) };
             let cause = Cause::StackDeleted { stack_id: event.stack_id.clone() };
             match run(stack, &clients, registry, &cause).await {

@@ -53,7 +53,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             context.deadline(),
             async |event, registry, deadline| {
                 let by_hand = ByHand {
-                    // The time of the request is the desk's to share out.
+                    // The deadline is the responder's: it reserves time for the answer.
                     clients: RunContext { deadline, ..clients.clients(Duration::ZERO) },
                     ecr,
                     registry_id: &registry.account_id,

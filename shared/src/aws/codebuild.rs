@@ -37,7 +37,7 @@ impl CodeBuild {
         self.client.get_or_init(|| Client::from_conf(self.config.clone()))
     }
 
-    /// Starts a build; the same order again, within five minutes, is the same build.
+    /// Starts a build. Idempotent for five minutes: the same input starts no second build.
     ///
     /// # Errors
     ///

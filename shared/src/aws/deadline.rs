@@ -51,7 +51,7 @@ impl Deadline {
         Instant::now().checked_add(time).is_some_and(|end| end <= self.work)
     }
 
-    /// Puts things in order until the time for that is up.
+    /// Rolls back until the time for rollbacks is over.
     ///
     /// # Errors
     ///

@@ -174,7 +174,7 @@ impl AwsError {
         self.in_flight || self.failure.outcome_unknown()
     }
 
-    /// An answer that is none.
+    /// The error of an answer that does not have the documented form.
     pub(crate) fn unexpected_response(operation: &'static str, problem: &str) -> Self {
         Self {
             operation: operation.into(),

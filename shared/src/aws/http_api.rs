@@ -84,7 +84,7 @@ fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
     Some(AwsError { failure, ..AwsError::unexpected_response(operation, &message) })
 }
 
-/// A value in a query.
+/// Percent-encodes a value of a query.
 #[must_use]
 pub fn escaped(text: &str) -> String {
     encoded(text)

@@ -67,7 +67,7 @@ impl Lambda {
         Ok(function.map(|function| function.code))
     }
 
-    /// Has a function of this stack do something, and does not wait until it is done. What cannot be done at once is tried again
+    /// Invokes a function of this stack asynchronously. What cannot be done at once is tried again
     /// by Lambda.
     ///
     /// # Errors

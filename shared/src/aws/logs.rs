@@ -44,7 +44,7 @@ impl Logs {
         Self { service: Service::new("logs", "CLOUDWATCH_LOGS", connection) }
     }
 
-    /// The end of a log, line by line, the last one last.
+    /// The last lines of a log, in order.
     ///
     /// # Errors
     ///

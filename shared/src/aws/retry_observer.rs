@@ -45,7 +45,7 @@ impl RetryObserver {
         *self.state() = State::default();
     }
 
-    /// Why a call was not done when time was up. Its attempts are over with that.
+    /// The cause of a timeout: the last retryable error of the call. Ends its attempts.
     #[must_use]
     pub fn timeout_cause(&self) -> AwsError {
         let mut state = self.state();

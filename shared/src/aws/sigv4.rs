@@ -37,7 +37,7 @@ pub(super) struct Service {
     endpoint: OnceLock<Result<String, String>>,
 }
 
-/// A request, but for its signature.
+/// A request before it is signed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Unsigned<'a> {
     pub(super) operation: &'static str,
@@ -72,7 +72,7 @@ impl Service {
         Self { name, retry_observer, transport, region, endpoint }
     }
 
-    /// A service at an endpoint that is known.
+    /// A service at a given endpoint.
     pub(super) fn at(name: &'static str, endpoint: &str, connection: &Connection) -> Self {
         let (transport, retry_observer) = (connection.transport.clone(), connection.retry_observer.clone());
         let region = transport.region.clone();
@@ -249,7 +249,7 @@ fn jittered(pause: Duration) -> Duration {
     pause / 2 + pause * fastrand::u32(..1024) / 2048
 }
 
-/// Why an answer in JSON is none.
+/// The error in an answer in JSON; `None` if it is a result.
 pub(super) fn refused(operation: &'static str, answered: &Answered) -> Option<AwsError> {
     if answered.status < 300 {
         return None;
@@ -295,7 +295,7 @@ fn refused_in_xml(operation: &'static str, answered: &Answered) -> Option<AwsErr
     Some(AwsError { failure, ..AwsError::unexpected_response(operation, &message) })
 }
 
-/// A text in a path or a query of a URL.
+/// Percent-encodes a text for a path or a query of a URL.
 pub(super) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -18,7 +18,7 @@ impl Sns {
         Self { service: Service::new("sns", "SNS", connection) }
     }
 
-    /// Publishes a message for people. What of the subject is no printable ASCII, or is too much, is left out.
+    /// Publishes a message for people. Characters of the subject that are not printable ASCII are left out, and so is what is too long.
     ///
     /// # Errors
     ///

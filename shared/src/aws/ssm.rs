@@ -13,7 +13,7 @@ const TARGET: &str = "AmazonSSM";
 /// The most parameters that are deleted in one call.
 const BATCH: usize = 10;
 
-/// Parameters.
+/// The Parameter Store.
 #[derive(Debug)]
 pub struct Parameters {
     service: Service,

@@ -219,7 +219,7 @@ impl Transport {
         self.requests_per_second
     }
 
-    /// Whose throttling counts together; none for the process's.
+    /// The retry partition: clients of one partition share their throttling. `None` is the process's.
     pub(super) fn retry_partition(&self) -> Option<String> {
         // The SDK keeps what it learnt for as long as the process lives; one simulated world must not know of another.
         static WORLDS: AtomicU64 = AtomicU64::new(0);

@@ -57,7 +57,7 @@ pub struct Event {
     pub old_resource_properties: Option<Box<RawValue>>,
 }
 
-/// A text that does not belong into a log.
+/// A secret text, which is not logged.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct Secret(String);
 

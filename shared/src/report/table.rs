@@ -12,7 +12,7 @@ use crate::domain::preview::Preview;
 use crate::domain::preview::model::Summary;
 use crate::domain::text::instant::Instant;
 use crate::domain::text::printable::on_one_line;
-use crate::domain::text::quantity::{age, bytes, count};
+use crate::domain::text::quantity::{age, bytes, count, grouped};
 
 pub mod images;
 pub mod layout;
@@ -111,11 +111,15 @@ pub fn write(out: &mut impl io::Write, preview: &Preview<'_>, view: View, style:
     text.clear();
     text.push('\n');
     wrap(&mut text, &totals(preview.summary()), style);
-    if let Some(held) = held(preview) {
-        wrap(&mut text, &held, style);
+    if let Some(kept_by) = kept_by(preview) {
+        wrap(&mut text, &kept_by, style);
     }
     if preview.is_acting() {
-        wrap(&mut text, "Sizes are sums over images that share layers: less is freed than they say.", style);
+        wrap(
+            &mut text,
+            "Sizes are upper bounds: layers that images share are counted once per image.",
+            style,
+        );
     }
     let findings = preview.findings();
     if !findings.is_empty() {
@@ -234,22 +238,27 @@ fn totals(summary: &Summary) -> String {
     totals
 }
 
-/// What keeps the images that are kept, most frequent first.
-fn held(preview: &Preview<'_>) -> Option<String> {
-    let mut holders: BTreeMap<String, u64> = BTreeMap::new();
+/// What keeps the images that are kept, most frequent first: `Why kept: 40 by rule 2, 3 in use.`
+fn kept_by(preview: &Preview<'_>) -> Option<String> {
+    let mut numbers: BTreeMap<String, u64> = BTreeMap::new();
     for &place in preview.kept() {
         let kept_by = preview.kept_by(place);
-        let holder = match kept_by.split_once(' ') {
-            Some(("index", _)) => "their image index".to_owned(),
-            Some(("subject", _)) => "their subject".to_owned(),
+        let cause = match kept_by.split_once(' ') {
+            Some(("index", _)) => "with their image index".to_owned(),
+            Some(("subject", _)) => "with their subject".to_owned(),
+            Some(("no", _)) => "since no rule selects them".to_owned(),
+            Some(("rule", _)) => format!("by {kept_by}"),
+            _ if kept_by == "unknownStatus" => "in a status that is not known".to_owned(),
+            // "in use", "archived", "restoring"
             _ => kept_by,
         };
-        *holders.entry(holder).or_default() += 1;
+        *numbers.entry(cause).or_default() += 1;
     }
-    let mut holders: Vec<(String, u64)> = holders.into_iter().collect();
-    holders.sort_by_key(|(_, number)| Reverse(*number));
-    let shown: Vec<String> = holders.iter().map(|(holder, number)| format!("{holder} {number}")).collect();
-    (!shown.is_empty()).then(|| format!("Kept by: {}.", shown.join(", ")))
+    let mut numbers: Vec<(String, u64)> = numbers.into_iter().collect();
+    numbers.sort_by_key(|(_, number)| Reverse(*number));
+    let shown: Vec<String> =
+        numbers.iter().map(|(cause, number)| format!("{} {cause}", grouped(*number))).collect();
+    (!shown.is_empty()).then(|| format!("Why kept: {}.", shown.join(", ")))
 }
 
 fn bold(text: &str, style: Style) -> String {

@@ -12,7 +12,7 @@ use crate::domain::usage::{UnreadableSource, Usage};
 use crate::workflows::enforcement::repository_snapshot::RepositorySnapshot;
 use crate::workflows::enforcement::{RunContext, RunError, read_usage};
 
-/// Why there is no preview.
+/// Why a live preview failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LiveError {
     /// A call failed, or time is up.

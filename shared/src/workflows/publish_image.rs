@@ -57,7 +57,7 @@ pub struct Publisher<'a> {
     pub allow_loopback: bool,
 }
 
-/// Why what follows does not follow.
+/// Why the image of a build is not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// A call failed.
@@ -72,7 +72,9 @@ pub enum PublishError {
     #[error("the build context of {0} is not trusted: {1}")]
     BuildContext(ContextOf, Doubt),
     /// The ownership of tags could not be written.
-    #[error("the ledger s3://{0}/{1} is written by others all the time")]
+    #[error(
+        "the owners of tags in s3://{0}/{1} are changed by others all the time; the event is tried again"
+    )]
     TagOwnership(String, String),
     /// A manifest is none.
     #[error(transparent)]
@@ -136,9 +138,9 @@ struct NotPushed<'a> {
 /// The ownership of tags is not as this stack writes it.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "s3://{bucket}/{key} is not the ledger that this stack writes ({error}); restore an earlier version of it"
+    "s3://{bucket}/{key} is not what this stack writes about the owners of tags ({error}); restore an earlier version of it"
 )]
-struct InvalidLedger<'a> {
+struct InvalidTagOwnership<'a> {
     bucket: &'a str,
     key: &'a str,
     error: serde_json::Error,
@@ -447,13 +449,13 @@ impl Publisher<'_> {
         let written_by_others = || PublishError::TagOwnership(self.bucket.to_owned(), key.clone());
         let mut claimed = None;
         for _ in 0..MAX_CAS_ATTEMPTS {
-            let (mut ledger, etag) = self.ledger(&key).await?;
-            let claim = ledger.claim(context, digest, now);
+            let (mut ownership, etag) = self.ownership(&key).await?;
+            let claim = ownership.claim(context, digest, now);
             if claim.taken.is_empty() {
                 claimed = Some(claim);
                 break;
             }
-            let text = serde_json::to_string(&ledger).unwrap_or_default();
+            let text = serde_json::to_string(&ownership).unwrap_or_default();
             let only = etag.as_deref().map_or(Precondition::IfNoneMatch, Precondition::IfMatch);
             if self.s3.put(self.bucket, &key, &text, only).await? {
                 claimed = Some(claim);
@@ -484,15 +486,15 @@ impl Publisher<'_> {
                     not_moved.push(not);
                 }
             }
-            // Somebody with a newer source may have been faster between the ledger and the tags.
+            // Somebody with a newer source may have been faster between the owners and the tags.
             if moved.is_empty() {
                 return Ok((claim, not_moved));
             }
-            let (ledger, _) = self.ledger(&key).await?;
+            let (ownership, _) = self.ownership(&key).await?;
             to_move = moved
                 .iter()
                 .filter_map(|(place, was)| {
-                    let now = ledger.digest(place)?;
+                    let now = ownership.digest(place)?;
                     (now != was).then(|| (place.clone(), now.to_owned()))
                 })
                 .collect();
@@ -509,18 +511,18 @@ impl Publisher<'_> {
         Err(written_by_others())
     }
 
-    async fn ledger(&self, key: &str) -> Result<(TagOwnership, Option<String>), PublishError> {
+    async fn ownership(&self, key: &str) -> Result<(TagOwnership, Option<String>), PublishError> {
         match self.s3.get(self.bucket, key).await? {
             None => Ok((TagOwnership::default(), None)),
             Some(object) => {
-                let ledger = serde_json::from_str(&object.text).map_err(|error| {
-                    let problem = InvalidLedger { bucket: self.bucket, key, error }.to_string();
+                let ownership = serde_json::from_str(&object.text).map_err(|error| {
+                    let problem = InvalidTagOwnership { bucket: self.bucket, key, error }.to_string();
                     AwsError {
                         failure: Failure::Invalid,
                         ..AwsError::unexpected_response("GetObject", &problem)
                     }
                 })?;
-                Ok((ledger, Some(object.etag)))
+                Ok((ownership, Some(object.etag)))
             }
         }
     }

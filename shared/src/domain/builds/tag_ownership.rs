@@ -182,14 +182,14 @@ mod tests {
     }
 
     fn latest(contexts: &[&BuildContext]) -> String {
-        let mut ledger = TagOwnership::default();
+        let mut ownership = TagOwnership::default();
         for context in contexts {
-            ledger.claim(context, context.source.version(), now());
+            ownership.claim(context, context.source.version(), now());
         }
         for place in [PublishTarget::Tag("main".to_owned()), PublishTarget::Parameter] {
-            assert_eq!(ledger.digest(&place), ledger.digest(&PublishTarget::Tag("latest".to_owned())));
+            assert_eq!(ownership.digest(&place), ownership.digest(&PublishTarget::Tag("latest".to_owned())));
         }
-        ledger.digest(&PublishTarget::Parameter).unwrap().to_owned()
+        ownership.digest(&PublishTarget::Parameter).unwrap().to_owned()
     }
 
     #[test]
@@ -216,11 +216,11 @@ mod tests {
         let back = context("one", "11:30:00", None, Some("two"));
         assert_eq!(latest(&[&one, &two, &back]), "one");
         // An event of the first push that comes again changes nothing.
-        let mut ledger = TagOwnership::default();
+        let mut ownership = TagOwnership::default();
         for context in [&one, &two, &back] {
-            ledger.claim(context, context.source.version(), now());
+            ownership.claim(context, context.source.version(), now());
         }
-        let again = ledger.claim(&one, "sha256:other", now());
+        let again = ownership.claim(&one, "sha256:other", now());
         assert_eq!((again.taken.len(), again.kept.len()), (0, 3));
     }
 
@@ -236,11 +236,11 @@ mod tests {
         let main = context("new", "11:00:00", None, None);
         let mut feature = context("old", "10:00:00", None, None);
         (feature.image_tags, feature.is_released) = (vec!["feature".to_owned()], false);
-        let mut ledger = TagOwnership::default();
-        ledger.claim(&main, "main", now());
-        let claim = ledger.claim(&feature, "feature", now());
+        let mut ownership = TagOwnership::default();
+        ownership.claim(&main, "main", now());
+        let claim = ownership.claim(&feature, "feature", now());
         assert_eq!(claim.taken, [PublishTarget::Tag("feature".to_owned())]);
-        assert_eq!(ledger.digest(&PublishTarget::Parameter), Some("main"));
+        assert_eq!(ownership.digest(&PublishTarget::Parameter), Some("main"));
     }
 
     #[test]
@@ -255,32 +255,32 @@ mod tests {
         let branch = pushed("branch", "11:00:00", GitReference::Branch("v1.0".to_owned()));
         let place = PublishTarget::Tag("v1.0".to_owned());
         for (first, second) in [(&release, &branch), (&branch, &release)] {
-            let mut ledger = TagOwnership::default();
-            ledger.claim(first, first.source.version(), now());
-            let claim = ledger.claim(second, second.source.version(), now());
+            let mut ownership = TagOwnership::default();
+            ownership.claim(first, first.source.version(), now());
+            let claim = ownership.claim(second, second.source.version(), now());
             assert_eq!((claim.taken.len(), claim.kept), (0, vec![(place.clone(), OTHER_KIND)]));
-            assert_eq!(ledger.digest(&place), Some(first.source.version()));
+            assert_eq!(ownership.digest(&place), Some(first.source.version()));
             // One image may be both: a commit that is the head of a branch and a release.
             assert_eq!(
-                ledger.claim(second, first.source.version(), now()).taken,
+                ownership.claim(second, first.source.version(), now()).taken,
                 std::slice::from_ref(&place)
             );
         }
     }
 
     #[test]
-    fn a_ledger_forgets_branches_that_nobody_builds_any_more() {
-        let mut ledger = TagOwnership::default();
-        ledger.claim(&context("old", "10:00:00", None, None), "d", now());
+    fn ownership_forgets_branches_that_nobody_builds_any_more() {
+        let mut ownership = TagOwnership::default();
+        ownership.claim(&context("old", "10:00:00", None, None), "d", now());
         let mut other = context("new", "10:00:00", None, None);
         (other.image_tags, other.is_released) = (vec!["x".to_owned()], false);
-        ledger.claim(&other, "e", now().plus_days(399).unwrap());
-        assert!(ledger.digest(&PublishTarget::Tag("main".to_owned())).is_some());
+        ownership.claim(&other, "e", now().plus_days(399).unwrap());
+        assert!(ownership.digest(&PublishTarget::Tag("main".to_owned())).is_some());
         other.arrival.at = now().plus_days(401).unwrap();
-        ledger.claim(&other, "e", other.arrival.at);
-        assert_eq!(ledger.digest(&PublishTarget::Tag("main".to_owned())), None);
-        assert_eq!(ledger.digest(&PublishTarget::Tag("x".to_owned())), Some("e"));
+        ownership.claim(&other, "e", other.arrival.at);
+        assert_eq!(ownership.digest(&PublishTarget::Tag("main".to_owned())), None);
+        assert_eq!(ownership.digest(&PublishTarget::Tag("x".to_owned())), Some("e"));
         // What is deployed is not forgotten.
-        assert_eq!(ledger.digest(&PublishTarget::Parameter), Some("d"));
+        assert_eq!(ownership.digest(&PublishTarget::Parameter), Some("d"));
     }
 }

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::{GitReference, Source, SourceOrder};
 use crate::domain::text::finding::quoted;
 
-/// The tags that say what an image was built from begin so. They never move, and no template makes one.
+/// Prefix of content tags, which say what an image was built from. They never move, and no template makes one.
 pub const CONTENT_PREFIX: &str = "src-";
-/// The tags of build caches begin so.
+/// Prefix of the tags of build caches.
 pub const CACHE_PREFIX: &str = "buildcache-";
 /// Reserved prefixes of tags: for sources, caches, the protection of images in use, and artifacts about the image of a digest
 /// (signatures, attestations, and referrers in registries without an API for them).

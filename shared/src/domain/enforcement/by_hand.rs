@@ -40,7 +40,7 @@ pub struct RepositoryUse {
 /// The images and tags of a repository that are deleted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Images that go, with all their tags.
+    /// Images that are deleted with all their tags.
     pub going: BTreeSet<ImageIndex>,
     /// Tags that are removed from images that have others.
     pub untagged: BTreeSet<(ImageIndex, String)>,

@@ -10,7 +10,7 @@ use crate::domain::enforcement::policy_set::{KEY, PolicySet};
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
-/// The keys that say which policies files were previewed begin so; one object for each hash, written by the report of a
+/// Key prefix of the objects that say which policies files were previewed; one for each hash, written by the report of a
 /// completed run.
 pub const PREVIEWED: &str = "state/previewed/";
 /// Seconds after which a run enforces nothing any more: the timeout of the state machine. Use, policies and assignments that

@@ -97,7 +97,7 @@ impl HistoryEntry {
         let reported = match self.outcome {
             Some(ImageResult::Deleted | ImageResult::Archived | ImageResult::PutBack) => None,
             Some(ImageResult::Failed) => Some(format!("it could not be{because}")),
-            Some(ImageResult::InUse | ImageResult::Kept | ImageResult::HeldBack) => {
+            Some(ImageResult::InUse | ImageResult::Kept | ImageResult::Blocked) => {
                 Some(format!("it was kept{because}"))
             }
             Some(ImageResult::Planned) => Some(format!("that run did not come to it{because}")),
@@ -161,7 +161,7 @@ mod tests {
             ImageResult::Archived,
             ImageResult::InUse,
             ImageResult::Kept,
-            ImageResult::HeldBack,
+            ImageResult::Blocked,
             ImageResult::Failed,
             ImageResult::Unknown,
             ImageResult::PutBack,

@@ -16,9 +16,9 @@ use crate::domain::lifecycle::document::{
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::text::finding::{Code, Finding};
 
-/// Protection tags begin so; the hexadecimal digits of the image's digest follow.
+/// Prefix of protection tags; the hexadecimal digits of the image's digest follow.
 pub const IN_USE: &str = "ecr-steward-in-use-";
-/// Earlier versions put tags that begin so on images whose use had ended. An image that has one counts as protected once.
+/// Prefix of tags that earlier versions put on images whose use had ended. An image that has one counts as protected once.
 pub const RELEASED: &str = "ecr-steward-released-";
 /// The prefix of all tags that this project adds to images by itself.
 pub const OWN_TAGS: &str = "ecr-steward-";

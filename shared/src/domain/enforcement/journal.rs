@@ -16,13 +16,13 @@ use crate::domain::enforcement::run::Run;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::instant::Instant;
 
-/// The keys of the journal begin so.
+/// Key prefix of the journal.
 pub const PREFIX: &str = "journal/";
-/// The file name of a plan begins so. No hash does.
+/// Prefix of the file name of a plan. No hash begins with it.
 const PLAN: &str = "plan-";
-/// The file name of a replaced policy begins so. No hash does.
+/// Prefix of the file name of a replaced policy. No hash begins with it.
 const POLICY: &str = "policy-";
-/// The file name of restored images begins so. No hash does.
+/// Prefix of the file name of restored images. No hash begins with it.
 const RESTORE: &str = "restore-";
 
 /// Maximum number of bytes of the manifests in one object. A manifest is JSON, which at most doubles in a string of JSON, and an object
@@ -272,13 +272,13 @@ fn file_name(key: &str) -> &str {
     key.rsplit('/').next().unwrap_or(key)
 }
 
-/// The keys of what a run wrote down begin so.
+/// Key prefix of what a run journaled.
 #[must_use]
 pub fn prefix(run: &Run) -> String {
     folder(run.started_at, &run.run_id)
 }
 
-/// The keys of what was written down begin so, by when it began and what it is called.
+/// Key prefix of what a run journaled, from its start and its name.
 #[must_use]
 pub fn folder(at: Instant, id: &str) -> String {
     format!("{}{id}/", day(at))

@@ -91,7 +91,7 @@ impl NotRemoved {
             | Self::Listed(_)
             | Self::HolderKept(_)
             | Self::Blocked(_)
-            | Self::NotApproved(_) => ImageResult::HeldBack,
+            | Self::NotApproved(_) => ImageResult::Blocked,
         }
     }
 }
@@ -109,11 +109,11 @@ mod tests {
         let index = NotRemoved::OtherChildrenChanged("sha256:a".to_owned());
         let index_reason = "sha256:a: it lists other images than were remembered of it, so that the plan was made of what is not \
                             true; the next run reads it anew";
-        assert_eq!(of(&index), (index_reason.to_owned(), ImageResult::HeldBack));
+        assert_eq!(of(&index), (index_reason.to_owned(), ImageResult::Blocked));
         let refused = NotRemoved::Refused { code: "Denied".to_owned(), reason: "no".to_owned() };
         assert_eq!(of(&refused), ("Denied: no".to_owned(), ImageResult::Failed));
         let pulled = "it was pulled since the plan was made".to_owned();
-        assert_eq!(of(&NotRemoved::Pulled), (pulled, ImageResult::HeldBack));
+        assert_eq!(of(&NotRemoved::Pulled), (pulled, ImageResult::Blocked));
         let unknown = NotRemoved::OutcomeUnknown("no answer".to_owned());
         assert_eq!(of(&unknown), ("no answer".to_owned(), ImageResult::Unknown));
     }

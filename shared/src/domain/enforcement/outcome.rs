@@ -334,7 +334,8 @@ pub enum ImageResult {
     /// The policy's `keep` keeps it.
     Kept,
     /// Something happened to it since the plan was made.
-    HeldBack,
+    #[serde(alias = "HELD_BACK")]
+    Blocked,
     /// It could not be deleted or archived.
     Failed,
     /// The outcome is unknown: AWS did not answer.

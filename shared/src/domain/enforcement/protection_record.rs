@@ -9,7 +9,7 @@ use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
-/// The keys of the records begin so; the repository's name and `.json` follow.
+/// Key prefix of the records; the repository's name and `.json` follow.
 pub const RECORDS: &str = "state/protection/";
 /// Hours for which protection tags hold where nothing else is said: the default of the stack's parameter `ProtectionHours`.
 pub const PROTECTION_HOURS: u32 = 48;

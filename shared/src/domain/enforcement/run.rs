@@ -11,7 +11,7 @@ use crate::domain::enforcement::enforcement_switch::{DryRunReason, MAX_RUN_AGE_S
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;
 
-/// The keys of everything that runs keep begin so.
+/// Key prefix of everything that runs keep.
 pub const RUNS: &str = "runs/";
 
 /// The last part of the keys, without the objects' names, of outcomes that an inventory found by itself.
@@ -136,26 +136,26 @@ impl Run {
         self.policies_file_hash.is_none() && self.policies_file_problem.is_none() && !self.protect_only
     }
 
-    /// The keys of outcomes begin so.
+    /// Key prefix of outcomes.
     #[must_use]
     pub fn outcomes_prefix(&self) -> String {
         self.key("outcomes/")
     }
 
-    /// The keys of the outcomes of a batch begin so.
+    /// Key prefix of the outcomes of a batch.
     #[must_use]
     pub fn outcomes_of(&self, batch: &str) -> String {
         let batch = batch.strip_prefix(&self.batches_prefix()).unwrap_or(batch);
         format!("{}{}/", self.outcomes_prefix(), batch.strip_suffix(".json").unwrap_or(batch))
     }
 
-    /// The keys of outcomes that an attempt at the inventory found by itself begin so: of repositories that are in no batch.
+    /// Key prefix of outcomes that an attempt at the inventory found by itself: of repositories that are in no batch.
     #[must_use]
     pub fn outcomes_of_inventory(&self, attempt: &str) -> String {
         format!("{}{attempt}{INVENTORY}/", self.outcomes_prefix())
     }
 
-    /// The keys of batches begin so, whichever attempt wrote them.
+    /// Key prefix of batches, whichever attempt wrote them.
     #[must_use]
     pub fn batches_prefix(&self) -> String {
         self.key("batches/")

@@ -51,7 +51,7 @@ pub struct PlannedRepository {
     pub repository_name: String,
     /// Its policy in the policies file.
     pub policy: String,
-    /// The images, in the order in which they go.
+    /// The images, in the order of their deletion.
     pub images: Vec<PlannedImage>,
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::enforcement::policy_set::RegistryLimits;
 use crate::domain::text::instant::Instant;
 
-/// The keys of the counters begin so; the day follows.
+/// Key prefix of the counters; the day follows.
 pub const TAKEN: &str = "state/taken/";
 /// The key of what the last completed run counted.
 pub const REGISTRY_KEY: &str = "state/registry.json";

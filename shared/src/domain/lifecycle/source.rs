@@ -57,9 +57,9 @@ impl PolicySource {
             }
         }
         let other = match &node {
-            Node::Text(scalar) if language == Language::Yaml => {
-                recognize::text(text, Wanted::Policy).or_else(|| recognize::text(scalar, Wanted::Policy))
-            }
+            Node::Text(scalar) if language == Language::Yaml => recognize::text(text, Wanted::Policy)
+                .or_else(|| recognize::text(scalar, Wanted::Policy))
+                .or_else(|| recognize::node(&node, Wanted::Policy)),
             node => recognize::node(node, Wanted::Policy)
                 .or_else(|| has_no_rules(node).then(|| recognize::text(text, Wanted::Policy)).flatten()),
         };

@@ -2,7 +2,7 @@
 
 use super::{Existing, Tags};
 
-/// Keys that begin so belong to this stack.
+/// Prefix of tag keys that belong to this stack.
 pub const PREFIX: &str = "ecr-steward:";
 const STACK: &str = "ecr-steward:stack-id";
 const RESOURCE: &str = "ecr-steward:logical-id";

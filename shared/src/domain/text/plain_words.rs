@@ -191,6 +191,18 @@ pub(crate) fn yaml(text: &str, place: Option<(usize, usize)>, message: &str) -> 
             "the tag `{tag}` has no meaning here, as CloudFormation's `!Ref` and `!Sub` have none; write the value itself"
         );
     }
+    // YAML takes other spaces for letters, and complains about a later line.
+    let is_other_space = |c: char| c.is_whitespace() && !c.is_ascii();
+    let begins_with_other_space =
+        |line: &str| line.trim_start_matches([' ', '-']).starts_with(is_other_space);
+    if let Some(number) = text.lines().take(line).position(begins_with_other_space) {
+        let other = text.lines().nth(number).and_then(|line| line.chars().find(|c| is_other_space(*c)));
+        return format!(
+            "line {} begins with a space that is none for YAML, U+{:04X}, as web pages and word processors have it; write ordinary spaces",
+            number + 1,
+            other.map_or(0, u32::from)
+        );
+    }
     if indentation.contains('\t') || lower.contains("tab") {
         return "a tab in the indentation, which YAML does not take; write spaces".to_owned();
     }

@@ -65,9 +65,20 @@ const fn place_of_images(wanted: Wanted) -> &'static str {
     }
 }
 
+/// Characters that no editor shows: zero-width spaces and joiners, marks of direction, a soft hyphen.
+const INVISIBLE: [char; 8] =
+    ['\u{ad}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2060}', '\u{feff}'];
+
 /// Recognizes a text that is neither JSON nor one of this project's YAML files.
 pub(crate) fn text(text: &str, wanted: Wanted) -> Option<Recognized> {
     let text = text.trim_start();
+    if let Some(invisible) = text.chars().next().filter(|first| INVISIBLE.contains(first)) {
+        let what = format!("text that begins with an invisible character, U+{:04X}", u32::from(invisible));
+        return Some(Recognized::new(
+            what,
+            "remove it, or copy the text again without what stands before it",
+        ));
+    }
     let first = text.lines().next().unwrap_or_default().trim_end();
     let lower = first.to_ascii_lowercase();
     let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| first.starts_with(beginning));
@@ -113,9 +124,29 @@ pub(crate) fn text(text: &str, wanted: Wanted) -> Option<Recognized> {
     if first
         .split_once('\t')
         .is_some_and(|(word, _)| word.len() > 3 && word.bytes().all(|byte| byte.is_ascii_uppercase()))
-        || (first.contains('\t') && first.contains("sha256:"))
+        || (first.contains('\t') && (first.contains("sha256:") || first.contains("{\"rules\"")))
+            && !first.starts_with(['{', '['])
     {
         return Some(Recognized::new("text output of the AWS CLI", JSON_OUTPUT));
+    }
+    // NAME  READY  STATUS, or with the namespace first.
+    let mut headings = first.split_whitespace();
+    if begins(&["NAME ", "NAMESPACE "])
+        && first.contains("  ")
+        && headings.all(|heading| heading.bytes().all(|b| b.is_ascii_uppercase() || b"-()".contains(&b)))
+    {
+        return Some(Recognized::new("a table of kubectl", "have kubectl print JSON: add `--output json`"));
+    }
+    if begins(&["eyJ", "ewog", "ewoJ", "cnVsZXM6"])
+        && text
+            .split_whitespace()
+            .all(|line| line.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b)))
+    {
+        return Some(Recognized::new("text encoded as base64", "decode it first: base64 -d FILE"));
+    }
+    if begins(&["AWSTemplateFormatVersion:"]) || (has_line(&["Resources:"]) && text.contains("Type: AWS::")) {
+        let remedy = if wanted == Wanted::Policy { POLICY_TEXT } else { "name another file" };
+        return Some(Recognized::new("a CloudFormation template", remedy));
     }
     if wanted != Wanted::Policy && (has_line(&["apiVersion:"]) && has_line(&["kind:"])) {
         let remedy = match wanted {
@@ -218,6 +249,7 @@ fn program(text: &str, first: &str) -> Option<&'static str> {
             || line.starts_with("using ")
             || (line.starts_with("package ") && !line.contains(':'))
             || line.starts_with("def ")
+            || (line.starts_with("public ") && !line.contains(':'))
     };
     if lines().any(is_script) {
         let is_pulumi = text.contains("pulumi") || text.contains("awsx");
@@ -276,6 +308,10 @@ pub(crate) fn node(node: &Node, wanted: Wanted) -> Option<Recognized> {
     match node {
         Node::List(items) => list(items, wanted),
         Node::Object(fields) => object(fields, wanted),
+        Node::Text(text) if wanted == Wanted::Policy && !text.is_empty() => {
+            let what = format!("a text, {}", quoted(text));
+            Some(Recognized::new(what, "a policy is an object with `rules`"))
+        }
         _ => None,
     }
 }
@@ -525,21 +561,53 @@ pub enum NotText {
         command: &'static str,
     },
     /// The bytes are of UTF-16 and do not say in which order.
-    #[error("it is UTF-16 without a byte order mark; write it as UTF-8: iconv -f UTF-16LE -t UTF-8")]
-    Utf16,
+    #[error("it is UTF-16 without a byte order mark; write it as UTF-8: iconv -f {name} -t UTF-8")]
+    Utf16 {
+        /// What iconv calls the order of the bytes.
+        name: &'static str,
+    },
+    /// The bytes are those of a program, a picture or an archive.
+    #[error("it is binary data and no text; name another file")]
+    Binary,
     /// The bytes are of UTF-32.
     #[error("it is UTF-32; write it as UTF-8: iconv -f UTF-32 -t UTF-8")]
     Utf32,
     /// A byte is part of no character of UTF-8.
-    #[error("line {line}, byte {byte}: it is not UTF-8 text{hint}", hint = if *is_latin { "; it looks like Latin-1 or Windows-1252: iconv -f WINDOWS-1252 -t UTF-8" } else { "" })]
+    #[error("line {line}, byte {byte}: it is not UTF-8 text{hint}", hint = nearby.hint())]
     NotUtf8 {
         /// The line, from 1.
         line: usize,
         /// The byte of the line, from 1.
         byte: usize,
-        /// Whether the bytes nearby are text with one byte for each character.
-        is_latin: bool,
+        /// What the bytes nearby look like.
+        nearby: Nearby,
     },
+}
+
+/// What bytes look like of which one is part of no character of UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nearby {
+    /// Text with one byte for each character.
+    Latin,
+    /// Data, and no text: there are bytes that no text has.
+    Binary,
+    /// Half of a character of UTF-16.
+    CutOff,
+}
+
+impl Nearby {
+    const fn hint(self) -> &'static str {
+        match self {
+            Self::Latin => "; it looks like Latin-1 or Windows-1252: iconv -f WINDOWS-1252 -t UTF-8",
+            Self::Binary => "; it looks like binary data: name another file",
+            Self::CutOff => "",
+        }
+    }
+}
+
+/// Whether no text has this byte: control characters but for white space and the escape of terminals.
+const fn is_binary(byte: u8) -> bool {
+    byte < 9 || (byte > 13 && byte < 32 && byte != 27)
 }
 
 /// The text of bytes: UTF-8, or UTF-16 with a byte order mark, as Windows' tools write it. A mark is left out.
@@ -647,12 +715,19 @@ const fn encoding(bytes: &[u8]) -> Result<Encoding, NotText> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd", "zstd -dc FILE"),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => ("xz", "xz -dc FILE"),
         [b'B', b'Z', b'h', ..] => ("bzip2", "bzip2 -dc FILE"),
-        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] | [_, 0, 0, 0, ..] | [0, 0, 0, _, ..] => {
+        [0xff, 0xfe, 0, 0, ..] | [0, 0, 0xfe, 0xff, ..] => return Err(NotText::Utf32),
+        [first, 0, 0, 0, ..] | [0, 0, 0, first, ..] if first.is_ascii() && !is_binary(*first) => {
             return Err(NotText::Utf32);
         }
         [0xff, 0xfe, ..] => return Ok(Encoding::Utf16(u16::from_le_bytes)),
         [0xfe, 0xff, ..] => return Ok(Encoding::Utf16(u16::from_be_bytes)),
-        [0, first, ..] | [first, 0, ..] if first.is_ascii() => return Err(NotText::Utf16),
+        [first, 0, ..] if first.is_ascii() && !is_binary(*first) => {
+            return Err(NotText::Utf16 { name: "UTF-16LE" });
+        }
+        [0, first, ..] if first.is_ascii() && !is_binary(*first) => {
+            return Err(NotText::Utf16 { name: "UTF-16BE" });
+        }
+        [first, ..] if is_binary(*first) => return Err(NotText::Binary),
         _ => return Ok(Encoding::Utf8),
     };
     Err(NotText::Packed { by, command })
@@ -663,11 +738,11 @@ fn not_utf8(bytes: &[u8], at: usize, (line, byte): (usize, usize)) -> NotText {
     let before = bytes.get(..at).unwrap_or_default();
     let lines = before.iter().filter(|byte| **byte == b'\n').count();
     let in_line = before.iter().rev().take_while(|byte| **byte != b'\n').count();
-    let is_latin = !bytes.iter().any(|byte| *byte < 9 || (14..32).contains(byte));
+    let nearby = if bytes.iter().copied().any(is_binary) { Nearby::Binary } else { Nearby::Latin };
     NotText::NotUtf8 {
         line: line + lines,
         byte: if lines == 0 { byte + in_line } else { 1 + in_line },
-        is_latin,
+        nearby,
     }
 }
 
@@ -681,7 +756,7 @@ fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<String, NotText> {
     for character in char::decode_utf16(units) {
         let Ok(character) = character else {
             let line = 1 + text.matches('\n').count();
-            return Err(NotText::NotUtf8 { line, byte: 1, is_latin: false });
+            return Err(NotText::NotUtf8 { line, byte: 1, nearby: Nearby::CutOff });
         };
         text.push(character);
     }
@@ -729,7 +804,12 @@ mod tests {
             (&b"\x1f\x8b\x08"[..], "packed by gzip"),
             (b"PK\x03\x04", "packed by zip"),
             (b"\x28\xb5\x2f\xfd", "packed by zstd"),
-            (b"{\0\"\0", "UTF-16 without a byte order mark"),
+            (b"{\0\"\0", "UTF-16 without a byte order mark; write it as UTF-8: iconv -f UTF-16LE -t UTF-8"),
+            (b"\0{\0\"", "UTF-16 without a byte order mark; write it as UTF-8: iconv -f UTF-16BE -t UTF-8"),
+            (b"\x7fELF\x02\x01\x01\0\xff", "not UTF-8 text; it looks like binary data"),
+            (b"\x89PNG\r\n\x1a\n", "line 1, byte 1: it is not UTF-8 text; it looks like binary data"),
+            (b"\0\0\0\0", "binary data and no text"),
+            (b"\0\x01\x02\x03", "binary data and no text"),
             (b"{\0\0\0}\0\0\0", "it is UTF-32"),
             (b"\xff\xfe\0\0{\0\0\0", "it is UTF-32"),
             (b"\0\0\xfe\xff\0\0\0{", "it is UTF-32"),

@@ -16,7 +16,7 @@ pub struct UsageSource {
     /// The name by which reports and `usage.ignore` of the policies file call it. A failure that is about a part of it has a longer
     /// one that begins so: `ecs/<cluster>/<service>`.
     pub name: &'static str,
-    /// What people call it.
+    /// Its name for people.
     pub title: &'static str,
     /// The service's name in the public parameters of AWS Systems Manager. Only services that some Regions lack need it.
     pub service: Option<&'static str>,
@@ -59,7 +59,7 @@ pub struct Reading {
 pub struct SourceSummary {
     /// The source.
     pub source: String,
-    /// What people call it.
+    /// Its name for people.
     pub title: String,
     /// Whether it was read completely.
     pub status: SourceStatus,

@@ -263,7 +263,7 @@ impl<'a> Members<'a> {
         self.0.iter().any(|(name, _)| name == "formatVersion")
     }
 
-    /// Everything that stands as its images.
+    /// All its images, as they are written.
     pub(super) fn images(&self) -> impl Iterator<Item = &'a RawValue> {
         self.0.iter().filter(|(name, _)| name == "images").map(|(_, value)| *value)
     }

@@ -6,7 +6,7 @@ use crate::domain::cloudformation::repository::{
     Plan, Refusal, Removing, adoption, attributes, changes, check_new, marker, owner, plan, removing,
 };
 use crate::domain::cloudformation::{Answer, Event, RequestType};
-use crate::domain::enforcement::by_hand::{Refusal as HeldBack, UseCheck};
+use crate::domain::enforcement::by_hand::{Refusal as DeletionRefusal, UseCheck};
 use crate::domain::repository::permissions::Permissions;
 use crate::domain::repository::read::{EmptyOnDelete, Properties};
 use crate::domain::repository::{Existing, Name, PolicyStatus};
@@ -198,11 +198,11 @@ impl Server<'_> {
 
 fn advice_on_images(error: &DeletionError) -> &'static str {
     match error {
-        DeletionError::Refused(HeldBack::InUse(_)) => {
+        DeletionError::Refused(DeletionRefusal::InUse(_)) => {
             "take them out of use first, or set EmptyOnDelete to inUse if you know that they may go, or keep the repository with \
              DeletionPolicy: Retain"
         }
-        DeletionError::Refused(HeldBack::UsageUnknown(_) | HeldBack::UnreadIndexes(_))
+        DeletionError::Refused(DeletionRefusal::UsageUnknown(_) | DeletionRefusal::UnreadIndexes(_))
         | DeletionError::NoTimeToLook(_) => {
             "set EmptyOnDelete to inUse if you know that they may go, or keep the repository with DeletionPolicy: Retain"
         }

@@ -83,7 +83,7 @@ struct Described<'a> {
     log_stream_name: Option<&'a str>,
 }
 
-/// Describes a build of this stack; of another it knows nothing.
+/// Describes a build of this stack. A build of another stack is not found.
 #[must_use]
 pub fn describe(build: &Build, registry: &Registry) -> Option<Response> {
     use crate::domain::builds::build_outcome::BuildOutcome;

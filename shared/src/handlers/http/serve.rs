@@ -1,4 +1,4 @@
-//! Does what a request asks for, and answers it.
+//! Executes a request, and answers it.
 
 use serde::Serialize;
 

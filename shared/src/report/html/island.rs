@@ -140,7 +140,8 @@ impl Serialize for Sentence {
     }
 }
 
-/// Takes a sentence apart. `due` is the time in it that the image has beside it; `place_of` gives the place of an image.
+/// Splits a sentence into parts that many images share. `due` is the time in it that the image has beside it; `place_of` gives the
+/// place of an image.
 pub(super) fn sentence(
     text: &str,
     due: Option<&str>,

@@ -209,7 +209,7 @@ impl<'a> Approval<'a> {
         }
     }
 
-    /// An image is still there, for this reason.
+    /// Reports that an image still exists, and why.
     pub(crate) fn stays(&self, repository: &str, digest: &str, why: &str) {
         if let Self::Execute { undone, .. } = self
             && let Some(reason) = undone.borrow_mut().get_mut(&(repository.to_owned(), digest.to_owned()))

@@ -17,7 +17,7 @@ use crate::domain::enforcement::unchanged::{
 };
 use crate::domain::text::instant::Instant;
 
-/// The keys of the looks begin so.
+/// Key prefix of the looks.
 const LOOKS: &str = "state/looks/";
 /// The key of the list of the objects with looks.
 const INDEX_KEY: &str = "state/looks/index.json";

@@ -1,4 +1,4 @@
-//! Reserves room for images that go, in the one counter of the day that all runs and terminals share: so that a bad policy stops,
+//! Reserves room for images to be removed, in the one counter of the day that all runs and terminals share: so that a bad policy stops,
 //! however many repositories it is for.
 
 use std::time::Duration;

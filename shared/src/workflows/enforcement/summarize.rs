@@ -31,16 +31,16 @@ const READ_CONCURRENCY: usize = 8;
 pub const USAGE_KEY: &str = "state/usage.json";
 /// The key of the last notice about runs that only protect.
 pub const NOTICE_KEY: &str = "state/told.json";
-/// The keys of the report of the last run begin so.
+/// Key prefix of the report of the last run.
 pub const LATEST: &str = "reports/latest";
-/// The keys of the report of the last run that only protects begin so: people look for that of the last run over the registry.
+/// Key prefix of the report of the last run that only protects. It has its own, since people look for the last run over the registry.
 pub const LATEST_PROTECTION: &str = "reports/latest-protection";
 /// Repositories with more images than this are remembered for the next run's batches.
 const MANY: u64 = 1000;
 
 /// The policies file of a run is not valid. The name is that of the state machine's error.
 #[derive(Debug, thiserror::Error)]
-#[error("InvalidPolicyBook: {problem}")]
+#[error("InvalidPoliciesFile: {problem}")]
 struct InvalidPoliciesFile {
     problem: String,
 }

@@ -11,7 +11,7 @@ use crate::workflows::enforcement::{RunContext, RunError};
 /// Maximum number of attempts to write an object that must not be there yet.
 const MAX_ATTEMPTS: u32 = 3;
 
-/// Writes lines down, before what they say is done; gives the keys. Nothing that is there is overwritten. Several objects are written
+/// Journals images before they are deleted or archived; gives the keys. Nothing that exists is overwritten. Several objects are written
 /// where one would be too large to be read again.
 ///
 /// # Errors
@@ -47,7 +47,7 @@ pub async fn write_plan(
     write_entry(clients, folder, written, Journaled::Expirations).await
 }
 
-/// Writes a policy down before another one replaces it; gives the key. Nothing that is there is overwritten.
+/// Journals a policy before another one replaces it; gives the key. Nothing that exists is overwritten.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub async fn write_policy(
     write_entry(clients, folder, policy_entry(folder, line), Journaled::ReplacedPolicy).await
 }
 
-/// Writes images down before they are restored; gives the key. Nothing that is there is overwritten.
+/// Journals images before they are restored; gives the key. Nothing that exists is overwritten.
 ///
 /// # Errors
 ///
@@ -131,7 +131,7 @@ pub async fn read_what_is_there(
     Ok((lines, problems))
 }
 
-/// The images that were written down under a key before they were restored.
+/// The images that were journaled under a key before they were restored.
 ///
 /// # Errors
 ///
@@ -144,7 +144,7 @@ pub async fn read_restores(clients: &RunContext<'_>, key: &str) -> Result<Vec<Re
     lines.collect::<Result<_, _>>().map_err(|error| clients.invalid_object(key, error))
 }
 
-/// The replaced policy that was written down under a key; none when there is no such object.
+/// The replaced policy that was journaled under a key; `None` when there is no such object.
 ///
 /// # Errors
 ///

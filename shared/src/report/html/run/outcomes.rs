@@ -219,7 +219,7 @@ const fn result(image: &ImageOutcome) -> (&'static str, &'static str) {
         ImageResult::Archived => ("archive", "Archived"),
         ImageResult::InUse => ("held", "In use"),
         ImageResult::Kept => ("keep", "Kept"),
-        ImageResult::HeldBack => ("blocked", "Blocked"),
+        ImageResult::Blocked => ("blocked", "Blocked"),
         ImageResult::Failed => ("failed", "Failed"),
         ImageResult::Unknown => ("failed", "Unknown"),
         ImageResult::PutBack => ("keep", "Put back"),

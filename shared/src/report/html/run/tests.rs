@@ -98,7 +98,7 @@ fn full() -> RunReport {
             image(2, &["v1"], ImageResult::InUse, Some("in use since the plan was made: task web")),
             image(3, &[], ImageResult::Kept, None),
             image(4, &["old"], ImageResult::Archived, None),
-            image(5, &[], ImageResult::HeldBack, Some("it was pulled since the plan was made")),
+            image(5, &[], ImageResult::Blocked, Some("it was pulled since the plan was made")),
         ],
         results_not_shown: 27,
         ..outcome("shop/web", "delete-ci", Apply::Delete, Status::Done)

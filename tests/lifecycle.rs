@@ -993,6 +993,35 @@ fn throttling_costs_few_calls_and_no_repository() {
     assert!(throttled * 33 <= all, "{throttled} of {all} calls were throttled");
 }
 
+#[test]
+fn functions_side_by_side_have_the_whole_rate_of_calls_and_no_more() {
+    // One more than a batch has: with the stack's defaults there are two functions for them.
+    const REPOSITORIES: usize = 101;
+    let aws = EcrStub::start();
+    aws.list(REPOSITORIES, 5, Duration::from_millis(5));
+    aws.limit(20.0, 20.0);
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies_file("")));
+    let defaults =
+        ["EcrRequestsPerSecond", "MaxConcurrency"].map(|parameter| tests::template::default_of(parameter));
+    let paced = [("ECR_REQUESTS_PER_SECOND", &*defaults[0]), ("MAX_CONCURRENCY", &*defaults[1])];
+    let start = |aws: &EcrStub, name: &str| cloud::function_with(aws, name, PLENTY, &paced);
+    let steward = Steward::of(aws, start);
+    let taken = steward.take_inventory(&Steward::begin("r", true)).response();
+    let functions: Vec<_> = (0..taken["maxConcurrency"].as_u64().unwrap())
+        .map(|_| start(&steward.aws, "lifecycle-preview"))
+        .collect();
+    assert_eq!(functions.len(), 2);
+    let started = std::time::Instant::now();
+    steward.work_side_by_side(&taken, functions);
+    let seconds = started.elapsed().as_secs_f64();
+    let throttled = steward.aws.throttled();
+    assert!(throttled * 33 <= REPOSITORIES, "{throttled} of {REPOSITORIES} calls were throttled");
+    // With half of the rate for one batch, and nothing to do for the other function, it is 1.85 times as long.
+    let ideal = (REPOSITORIES as f64 - 20.0) / 20.0;
+    assert!(seconds <= 1.6 * ideal, "{seconds:.1} s where {ideal:.1} s are possible");
+    assert_eq!(steward.report(&taken)["status"], "SUCCEEDED");
+}
+
 /// A repository of three images of one base, two of which expire: `team` has it.
 fn with_layers(aws: &EcrStub, name: &str, images: usize) -> Vec<String> {
     aws.with(|registry| {

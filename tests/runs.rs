@@ -498,7 +498,7 @@ fn the_table_of_athena_has_the_names_of_outcomes() {
     first.results[1].reason = "another".to_owned();
     *first = Outcome { error: Some("error".to_owned()), blockers: vec![blocker], ..first.clone() };
     let mut known = BTreeSet::new();
-    for line in outcome_file::text(&all).unwrap().lines() {
+    for line in outcome_file::text(all.clone()).unwrap().lines() {
         names(&serde_json::from_str(line).unwrap(), &mut known);
     }
     let sql =
@@ -529,7 +529,7 @@ fn jq_prints_the_results_of_outcomes_in_full() {
     }
     numbered[1].results[0].image_tags.push("a#b".to_owned());
     let all: Vec<_> = numbered.into_iter().take(3).chain(random.into_iter().take(3)).collect();
-    let lines = outcome_file::text(&all).unwrap();
+    let lines = outcome_file::text(all.clone()).unwrap();
     let mut jq = Command::new("jq")
         .args(["--compact-output", "--from-file"])
         .arg(program)

@@ -206,6 +206,12 @@ impl Connection {
         &self.transport.region
     }
 
+    /// Calls of each operation of ECR in a second to begin with, of all functions that work at the same time together.
+    #[must_use]
+    pub const fn requests_per_second(&self) -> f64 {
+        self.transport.requests_per_second()
+    }
+
     /// The clock by which requests are signed and ages counted.
     #[must_use]
     pub const fn clock(&self) -> &Clock {

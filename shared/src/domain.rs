@@ -11,8 +11,10 @@
 //! | [`repository`] | the requested repository, the existing one, and the difference |
 //! | [`builds`] | the builds for an event, the input of a build, and the consequences of its end |
 //! | [`cloudformation`] | CloudFormation's protocol for custom resources |
+//! | [`call_rate`] | how many calls are made in a second |
 
 pub mod builds;
+pub mod call_rate;
 pub mod cloudformation;
 pub mod enforcement;
 pub mod image;

@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 /// Bytes that outcomes take in the bucket for each planned image, and the least that they could take.
 fn outcome_bytes(builds: Builds) -> (f64, f64) {
     let outcomes = outcomes(builds);
-    let written = outcome_file::write(&outcomes).unwrap();
+    let written = outcome_file::write(outcomes.clone()).unwrap();
     assert!(outcome_file::read(&written).unwrap() == outcomes);
     let planned: usize = outcomes.iter().map(|outcome| outcome.results.len()).sum();
     let of_each = u32::try_from(planned / outcomes.len()).unwrap();

@@ -23,6 +23,7 @@ use tests::cloud::{self, BUCKET};
 use tests::ecr_stub::EcrStub;
 use tests::runtime_api::Function;
 use tests::steward::Steward;
+use tests::template;
 
 const PROGRAMS: [&str; 6] = [
     "ecr-steward",
@@ -36,8 +37,6 @@ const PROGRAMS: [&str; 6] = [
 const PLENTY: Duration = Duration::from_secs(900);
 /// How often a program's memory is looked at.
 const LOOK: Duration = Duration::from_millis(2);
-/// Functions that work at the same time, as the stack has it by default.
-const WORKERS: usize = 4;
 /// No limit, where none is measured.
 const UNLIMITED: f64 = 9000.0;
 
@@ -254,15 +253,15 @@ impl Bench {
         Measured { cpu, wall, kilobytes, calls, throttled, has_failed }
     }
 
-    /// A whole run of the functions, with four workers.
+    /// A whole run of the functions, with the stack's own `MaxConcurrency` and as many workers as its inventory wants of it.
     fn functions(&self, rate: f64) -> Measured {
         let run = {
             let mut runs = self.runs.lock().unwrap();
             *runs += 1;
             format!("peers-{runs}")
         };
-        let (rate, workers) = (rate.to_string(), WORKERS.to_string());
-        let environment = [("ECR_REQUESTS_PER_SECOND", rate.as_str()), ("MAX_CONCURRENCY", workers.as_str())];
+        let (rate, most) = (rate.to_string(), template::default_of("MaxConcurrency"));
+        let environment = [("ECR_REQUESTS_PER_SECOND", rate.as_str()), ("MAX_CONCURRENCY", most.as_str())];
         let start = |aws: &EcrStub, name: &str| {
             cloud::function_at(aws, &self.programs.join(name).join("bootstrap"), PLENTY, &environment)
         };
@@ -271,26 +270,9 @@ impl Bench {
         let throttled = self.aws.throttled();
         let started = Instant::now();
         let taken = steward.take_inventory(&Steward::begin(&run, true)).response();
-        let batches = Mutex::new(steward.batches(&taken));
-        let count = batches.lock().unwrap().len().clamp(1, WORKERS);
-        let work = |worker: Function| {
-            loop {
-                let Some(key) = batches.lock().unwrap().pop() else { return worker };
-                let mut task = Steward::task(&taken, &key);
-                while task["isComplete"] == false {
-                    task = worker.invoke(task.to_string()).response();
-                }
-            }
-        };
-        let workers: Vec<Function> = std::thread::scope(|scope| {
-            let started: Vec<_> = (0..count)
-                .map(|_| {
-                    let worker = start(&self.aws, "lifecycle-preview");
-                    scope.spawn(|| work(worker))
-                })
-                .collect();
-            started.into_iter().map(|worker| worker.join().unwrap()).collect()
-        });
+        let count = taken["maxConcurrency"].as_u64().unwrap();
+        let workers = (0..count).map(|_| start(&self.aws, "lifecycle-preview")).collect();
+        let workers = steward.work_side_by_side(&taken, workers);
         let report = steward.report(&taken);
         let wall = started.elapsed().as_secs_f64();
         let cpu = steward.cpu() + workers.iter().map(Function::cpu).sum::<Duration>();

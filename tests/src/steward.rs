@@ -1,5 +1,6 @@
 //! A run over a registry, driven as the state machine drives it: the real functions, on AWS in memory.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -166,6 +167,29 @@ impl Steward {
             invocations += 1;
         }
         invocations
+    }
+
+    /// Processes all batches in their order, with these functions side by side as the state machine's map has them. Returns the functions.
+    ///
+    /// # Panics
+    ///
+    /// If a function fails.
+    pub fn work_side_by_side(&self, taken: &Value, functions: Vec<Function>) -> Vec<Function> {
+        let batches = Mutex::new(self.batches(taken).into_iter());
+        let work = |function: Function| {
+            loop {
+                let Some(key) = batches.lock().unwrap().next() else { return function };
+                let mut task = Self::task(taken, &key);
+                while task["isComplete"] == false {
+                    task = function.invoke(task.to_string()).response();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            let started: Vec<_> =
+                functions.into_iter().map(|function| scope.spawn(|| work(function))).collect();
+            started.into_iter().map(|function| function.join().unwrap()).collect()
+        })
     }
 
     /// The input of a batch's function.

@@ -14,6 +14,17 @@ pub fn ecr_actions(resource: &str) -> BTreeSet<String> {
     actions.iter().filter_map(|action| action.strip_prefix("ecr:")).map(str::to_owned).collect()
 }
 
+/// The default of a parameter.
+///
+/// # Panics
+///
+/// When the template has no such parameter, or it has no default.
+pub fn default_of(parameter: &str) -> String {
+    let lines = block(parameter);
+    let default = lines.iter().find_map(|line| line.trim().strip_prefix("Default: "));
+    default.unwrap_or_else(|| panic!("{parameter} has no default")).trim_matches('"').to_owned()
+}
+
 /// All actions that a function's role allows: `service:Action`.
 ///
 /// # Panics

@@ -37,7 +37,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
     shared::shell::log::as_json();
     let connection = Connection::from_env();
     let ecr = &connection.ecr_write();
-    let clients = &AwsClients::new(connection, set("BUCKET")?);
+    // One client: what reads and what writes have one rate of calls.
+    let clients = &AwsClients::with_ecr(connection, (***ecr).clone(), set("BUCKET")?);
     function::run(move |event: LambdaEvent<Task>| async move {
         let LambdaEvent { payload: task, context } = event;
         let left = time_left(&context);

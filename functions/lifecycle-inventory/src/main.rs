@@ -99,6 +99,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             account_id: &registry.account_id,
             stack: &settings.stack,
             is_on: is_on("ENFORCE"),
+            max_concurrency: settings.max_concurrency,
             costs: CostSettings { layer_reads: settings.layer_reads, tag: &settings.cost_tag },
             queue: settings.queue.as_ref().map(|(sqs, url)| Queue { sqs, url }),
         };
@@ -110,7 +111,7 @@ async fn main() -> Result<(), lambda_runtime::Error> {
             bucket: settings.bucket,
             batches_key: run.batch_list_key(),
             results_prefix: run.key("results"),
-            max_concurrency: settings.max_concurrency,
+            max_concurrency: inventory.workers,
             tolerated_failure_percentage: settings.tolerated_failure_percentage,
             run,
             inventory,

@@ -201,6 +201,11 @@ impl EcrRead {
         Self { client, limiter: RateLimiter::unlimited(), ..self.clone() }
     }
 
+    /// Shares the rate of calls with others: this many functions work at the same time, this one included.
+    pub fn share_rate(&self, workers: u32) {
+        self.limiter.share(workers);
+    }
+
     /// The account of the registry, if it is not the caller's own.
     #[must_use]
     pub fn registry_id(&self) -> Option<&str> {

@@ -310,17 +310,14 @@ impl Transport {
     }
 }
 
-/// The rate of the environment (`ECR_REQUESTS_PER_SECOND`), shared by those who work at the same time (`MAX_CONCURRENCY`).
+/// The rate of the environment (`ECR_REQUESTS_PER_SECOND`).
 fn requests_per_second() -> f64 {
     let Some(text) = variable("ECR_REQUESTS_PER_SECOND") else { return REQUESTS_PER_SECOND };
-    let Some(rate) = text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0) else {
+    text.parse::<f64>().ok().filter(|rate| rate.is_finite() && *rate > 0.0).unwrap_or_else(|| {
         tracing::warn!(
             text,
             "ECR_REQUESTS_PER_SECOND is not a number above 0: calls begin at {REQUESTS_PER_SECOND} a second"
         );
-        return REQUESTS_PER_SECOND;
-    };
-    // The functions of a run that work side by side have the rate together.
-    let workers = variable("MAX_CONCURRENCY").and_then(|text| text.parse::<u32>().ok());
-    rate / f64::from(workers.unwrap_or(1).max(1))
+        REQUESTS_PER_SECOND
+    })
 }

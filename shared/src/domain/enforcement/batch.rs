@@ -13,6 +13,10 @@ use crate::domain::text::instant::Instant;
 const PAGE: u64 = 1000;
 /// Approximate number of calls for one batch.
 const CALLS: u64 = 100;
+/// Calls of an operation that one worker makes in a second, at least, where it only reads: a few at a time, of a third of a second each.
+const READS_PER_SECOND: f64 = 10.0;
+/// A part of the keys of batches that are only previewed.
+const PREVIEWS: &str = "/preview/";
 
 /// What a batch is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,25 +116,48 @@ pub struct Batch {
 pub struct Listed {
     /// The key of the batch.
     pub key: String,
+    /// The number of batches that the run works on at the same time. They share the rate of calls to ECR.
+    #[serde(default = "one")]
+    pub workers: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// How many batches a run works on at the same time: no more than the stack allows, than there are, and, where images are only read,
+/// than the rate of calls to ECR keeps busy. Whoever deletes waits for each answer, so that more of them are faster.
+#[must_use]
+pub fn workers(max_concurrency: u32, requests_per_second: f64, batches: &[Listed]) -> u32 {
+    let is_reading = batches.iter().all(|batch| batch.key.contains(PREVIEWS));
+    // Clamped, a number of calls fits.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    let busy = (requests_per_second / READS_PER_SECOND).ceil().clamp(1.0, 1e6) as u32;
+    let most = if is_reading { max_concurrency.min(busy) } else { max_concurrency };
+    most.min(u32::try_from(batches.len()).unwrap_or(u32::MAX)).max(1)
 }
 
 /// The number of images in each repository when it was last read. Only repositories with more than one page of images are listed.
 pub type Sizes = BTreeMap<String, u64>;
+
+/// A repository that is not in a batch yet, and its number of calls.
+type Waiting = (Assignment, u64);
 
 /// Fills batches.
 #[derive(Debug)]
 pub struct Batcher<'a> {
     run: &'a Run,
     sizes: &'a Sizes,
-    open: BTreeMap<Kind, (Batch, u64)>,
+    registry_id: &'a str,
+    waiting: BTreeMap<Kind, Vec<Waiting>>,
     filled: usize,
 }
 
 impl<'a> Batcher<'a> {
-    /// Batches of a run, after a number of batches that were filled before.
+    /// Batches of a run over a registry, after a number of batches that were filled before.
     #[must_use]
-    pub const fn new(run: &'a Run, sizes: &'a Sizes, filled: usize) -> Self {
-        Self { run, sizes, open: BTreeMap::new(), filled }
+    pub const fn new(run: &'a Run, registry_id: &'a str, sizes: &'a Sizes, filled: usize) -> Self {
+        Self { run, sizes, registry_id, waiting: BTreeMap::new(), filled }
     }
 
     /// The number of filled batches.
@@ -139,13 +166,8 @@ impl<'a> Batcher<'a> {
         self.filled
     }
 
-    /// Puts a repository into a batch; gives the batch with its key when that is full.
-    pub fn push(
-        &mut self,
-        registry_id: &str,
-        assignment: Assignment,
-        apply: Apply,
-    ) -> Option<(String, Batch)> {
+    /// Puts a repository into a batch.
+    pub fn push(&mut self, assignment: Assignment, apply: Apply) {
         // What ECR enforces by itself has to be protected, or suspended, also where this run takes nothing.
         let is_protected = apply.is_by_ecr() || assignment.protection.is_some();
         let kind = match apply {
@@ -155,26 +177,72 @@ impl<'a> Batcher<'a> {
             Apply::Preview | Apply::Attach | Apply::Protect | Apply::Delete => Kind::Enforce,
         };
         let images = self.sizes.get(&assignment.repository_name).copied().unwrap_or_default();
-        let (batch, calls) = self.open.entry(kind).or_default();
-        registry_id.clone_into(&mut batch.registry_id);
-        batch.repositories.push(assignment);
-        *calls += images.div_ceil(PAGE).max(1);
-        if *calls < CALLS {
-            return None;
+        self.waiting.entry(kind).or_default().push((assignment, images.div_ceil(PAGE).max(1)));
+    }
+
+    /// The batches that are full, with their keys.
+    pub fn full(&mut self) -> Vec<(String, Batch)> {
+        let mut batches = Vec::new();
+        for kind in [Kind::Preview, Kind::Enforce] {
+            let waiting = self.waiting.remove(&kind).unwrap_or_default();
+            let mut rest = Vec::new();
+            let mut calls = 0;
+            for one in waiting {
+                calls += one.1;
+                rest.push(one);
+                if calls >= CALLS {
+                    batches.push(self.batch(kind, std::mem::take(&mut rest)));
+                    calls = 0;
+                }
+            }
+            if !rest.is_empty() {
+                self.waiting.insert(kind, rest);
+            }
         }
-        let (batch, _) = self.open.remove(&kind)?;
-        Some((self.next_key(kind), batch))
+        batches
     }
 
-    /// The batches that are not full.
-    pub fn finish(&mut self) -> Vec<(String, Batch)> {
-        let open = std::mem::take(&mut self.open);
-        open.into_iter().map(|(kind, (batch, _))| (self.next_key(kind), batch)).collect()
+    /// All batches that are left, with their keys. They have about the same number of calls each, and their number fits the workers,
+    /// so that none of them is left alone in the end with a part of the rate of calls.
+    pub fn finish(&mut self, workers: u32) -> Vec<(String, Batch)> {
+        let waiting = std::mem::take(&mut self.waiting);
+        let calls = |all: &[Waiting]| all.iter().map(|(_, calls)| calls).sum::<u64>();
+        let mut parts: Vec<(Kind, Vec<Waiting>, u64)> = waiting
+            .into_iter()
+            .map(|(kind, all)| {
+                let parts = calls(&all).div_ceil(CALLS);
+                (kind, all, parts)
+            })
+            .collect();
+        let workers = u64::from(workers.max(1));
+        let total = self.filled as u64 + parts.iter().map(|(_, _, parts)| parts).sum::<u64>();
+        if total > workers
+            && let Some((_, _, largest)) = parts.iter_mut().max_by_key(|(_, all, _)| calls(all))
+        {
+            *largest += total.next_multiple_of(workers) - total;
+        }
+        let mut batches = Vec::new();
+        for (kind, all, parts) in parts {
+            let (all_calls, mut done, mut ends) = (calls(&all), 0, 1);
+            let mut part = Vec::new();
+            for one in all {
+                done += one.1;
+                part.push(one);
+                // One repository may have the calls of several parts.
+                if done * parts >= all_calls * ends {
+                    batches.push(self.batch(kind, std::mem::take(&mut part)));
+                    ends = done * parts / all_calls + 1;
+                }
+            }
+        }
+        batches
     }
 
-    fn next_key(&mut self, kind: Kind) -> String {
+    fn batch(&mut self, kind: Kind, repositories: Vec<Waiting>) -> (String, Batch) {
         self.filled += 1;
-        self.run.batch_key(kind, self.filled)
+        let repositories = repositories.into_iter().map(|(assignment, _)| assignment).collect();
+        let batch = Batch { registry_id: self.registry_id.to_owned(), repositories };
+        (self.run.batch_key(kind, self.filled), batch)
     }
 }
 
@@ -215,35 +283,81 @@ mod tests {
         }
     }
 
+    /// The number of repositories in each batch of `repositories`, on pages of a thousand, which are pushed to be deleted from.
+    fn counts(repositories: usize, sizes: &Sizes, workers: u32) -> Vec<usize> {
+        let run = run(false);
+        let mut batcher = Batcher::new(&run, "1", sizes, 0);
+        let mut batches = Vec::new();
+        for number in 0..repositories {
+            if number > 0 && number % 1000 == 0 {
+                batches.extend(batcher.full());
+            }
+            batcher.push(assignment(number), Apply::Delete);
+        }
+        batches.extend(batcher.finish(workers));
+        assert_eq!(batcher.filled(), batches.len());
+        let keys: Vec<&str> = batches.iter().map(|(key, _)| key.as_str()).collect();
+        let numbers = (1..=batches.len()).map(|n| format!("runs/r/batches/a/enforce/{n:06}.json"));
+        assert_eq!(keys, numbers.collect::<Vec<_>>());
+        let names = batches.iter().flat_map(|(_, batch)| &batch.repositories).cloned();
+        assert!(names.eq((0..repositories).map(assignment)), "each once, in their order");
+        batches.iter().map(|(_, batch)| batch.repositories.len()).collect()
+    }
+
     #[test]
     fn batches_hold_about_the_same_work() {
-        let (run, sizes) = (run(false), Sizes::from([("app/001".to_owned(), 60_000)]));
-        let mut batcher = Batcher::new(&run, &sizes, 0);
-        let mut full = Vec::new();
-        for number in 0..250 {
-            full.extend(batcher.push("1", assignment(number), Apply::Delete));
+        let sizes = Sizes::from([("app/001".to_owned(), 60_000)]);
+        // 309 calls.
+        assert_eq!(counts(250, &sizes, 2), [20, 77, 77, 76]);
+        // One repository of more calls than a batch has.
+        let sizes = Sizes::from([("app/001".to_owned(), 300_000)]);
+        assert_eq!(counts(40, &sizes, 2), [2, 38]);
+        assert_eq!(counts(0, &sizes, 2), [0; 0]);
+    }
+
+    #[test]
+    fn no_batch_is_left_alone_at_the_end_of_a_run() {
+        let none = Sizes::new();
+        assert_eq!(counts(1, &none, 2), [1]);
+        assert_eq!(counts(100, &none, 2), [100], "alone it has the whole rate");
+        assert_eq!(counts(101, &none, 2), [51, 50]);
+        assert_eq!(counts(201, &none, 2), [51, 50, 50, 50]);
+        assert_eq!(counts(201, &none, 4), [67, 67, 67]);
+        assert_eq!(counts(500, &none, 1), [100; 5]);
+        // What is written of the first page cannot be divided any more.
+        assert_eq!(counts(1050, &none, 2), [vec![100; 10], vec![25, 25]].concat());
+        for repositories in 0..2300 {
+            let counts = counts(repositories, &none, 3);
+            assert!(counts.len() <= 3 || counts.len() % 3 == 0, "{repositories}: {counts:?}");
         }
-        full.extend(batcher.finish());
-        let counts: Vec<usize> = full.iter().map(|(_, batch)| batch.repositories.len()).collect();
-        assert_eq!(counts, [41, 100, 100, 9]);
-        let keys: Vec<&str> = full.iter().map(|(key, _)| key.as_str()).collect();
-        assert_eq!(
-            keys[..2],
-            ["runs/r/batches/a/enforce/000001.json", "runs/r/batches/a/enforce/000002.json"]
-        );
-        let all: Vec<&Assignment> = full.iter().flat_map(|(_, batch)| &batch.repositories).collect();
-        assert_eq!(all.len(), 250);
-        assert_eq!(batcher.filled(), 4);
+    }
+
+    #[test]
+    fn a_run_works_on_no_more_batches_at_a_time_than_its_rate_keeps_busy() {
+        let listed = |kind: Kind, count: usize| {
+            (0..count).map(|n| Listed { key: run(false).batch_key(kind, n), workers: 1 }).collect::<Vec<_>>()
+        };
+        let previews = listed(Kind::Preview, 50);
+        assert_eq!(workers(2, 20.0, &previews), 2);
+        assert_eq!(workers(8, 20.0, &previews), 2);
+        assert_eq!(workers(8, 5.0, &previews), 1);
+        assert_eq!(workers(8, 100.0, &previews), 8);
+        assert_eq!(workers(20, 100.0, &previews), 10);
+        assert_eq!(workers(8, 20.0, &previews[..1]), 1);
+        assert_eq!(workers(8, 20.0, &[]), 1);
+        // One that deletes waits for more than its rate.
+        assert_eq!(workers(8, 20.0, &listed(Kind::Enforce, 50)), 8);
+        assert_eq!(workers(8, 20.0, &[previews, listed(Kind::Enforce, 1)].concat()), 8);
     }
 
     #[test]
     fn a_dry_run_that_nobody_asked_for_still_protects_what_ecr_enforces() {
         let sizes = Sizes::new();
         let run = Run { dry_run_reason: Some(DryRunReason::EnforceOff), ..run(true) };
-        let mut batcher = Batcher::new(&run, &sizes, 0);
-        batcher.push("1", assignment(1), Apply::Delete);
-        batcher.push("1", assignment(2), Apply::Attach);
-        let batches = batcher.finish();
+        let mut batcher = Batcher::new(&run, "1", &sizes, 0);
+        batcher.push(assignment(1), Apply::Delete);
+        batcher.push(assignment(2), Apply::Attach);
+        let batches = batcher.finish(4);
         assert_eq!(batches.len(), 2);
         assert_eq!(batches[1].0, "runs/r/batches/a/enforce/000002.json");
         assert_eq!(batches[1].1.repositories, [assignment(2)]);
@@ -257,11 +371,11 @@ mod tests {
             (true, vec!["runs/r/batches/a/preview/000001.json"]),
         ] {
             let run = run(dry_run);
-            let mut batcher = Batcher::new(&run, &sizes, 0);
-            batcher.push("1", assignment(0), Apply::Preview);
-            batcher.push("1", assignment(1), Apply::Delete);
-            batcher.push("1", assignment(2), Apply::Attach);
-            let keys: Vec<String> = batcher.finish().into_iter().map(|(key, _)| key).collect();
+            let mut batcher = Batcher::new(&run, "1", &sizes, 0);
+            batcher.push(assignment(0), Apply::Preview);
+            batcher.push(assignment(1), Apply::Delete);
+            batcher.push(assignment(2), Apply::Attach);
+            let keys: Vec<String> = batcher.finish(4).into_iter().map(|(key, _)| key).collect();
             assert_eq!(keys, expected);
         }
     }

@@ -12,7 +12,7 @@ use crate::aws::AwsError;
 use crate::aws::pages::Pages;
 use crate::aws::resource_tags::TaggedBy;
 use crate::domain::enforcement::batch::{
-    Assignment, Batch, Batcher, Listed, Protection, Sizes, checks_native_policy,
+    Assignment, Batch, Batcher, Listed, Protection, Sizes, checks_native_policy, workers,
 };
 use crate::domain::enforcement::enforcement_switch::{DryRunReason, Request, preview_key};
 use crate::domain::enforcement::outcome::{Outcome, Status};
@@ -65,6 +65,8 @@ pub struct Progress {
     pub unknown_changes: Option<String>,
     /// The number of batches.
     pub batches: usize,
+    /// The number of them that are worked on at the same time.
+    pub workers: u32,
     /// Whether there is a policies file.
     #[serde(alias = "hasBook")]
     pub has_policies_file: bool,
@@ -100,6 +102,8 @@ pub struct Invocation<'a> {
     pub stack: &'a str,
     /// Whether the stack's parameter `Enforce` is `true` now.
     pub is_on: bool,
+    /// Maximum number of batches at the same time, by the stack's parameter.
+    pub max_concurrency: u32,
     /// What is read for costs.
     pub costs: CostSettings<'a>,
     /// The queue with the events of Amazon ECR; `None` if every run looks at everything.
@@ -204,7 +208,7 @@ pub async fn take(
     let spare = progress.spare_layer_reads;
     let mut shares = CostShares::read(clients, &run, invocation.account_id, invocation.costs, spare).await;
     progress.unread_cost_tags.clone_from(&shares.problem);
-    let mut batcher = Batcher::new(&run, &sizes, progress.batches);
+    let mut batcher = Batcher::new(&run, invocation.account_id, &sizes, progress.batches);
     let mut page_number = progress.repositories;
     let mut pages = Pages::new("DescribeRepositories").after(progress.next_token.take());
     if let Err(problem) = &worklist.tagged {
@@ -217,7 +221,6 @@ pub async fn take(
         if let Some(unchanged) = &mut unchanged {
             unchanged.read_around(clients, first, page.repositories.len() as u64).await;
         }
-        let mut full = Vec::new();
         let mut outcomes: Vec<Outcome> = Vec::new();
         let assigned: Vec<_> = stream::iter(page.repositories.iter())
             .map(|repository| assign(clients, &policy_set, &repository.name, &repository.arn))
@@ -262,7 +265,7 @@ pub async fn take(
                         look,
                     };
                     let apply = entry.map_or(Apply::Preview, |entry| entry.apply);
-                    full.extend(batcher.push(invocation.account_id, assignment, apply));
+                    batcher.push(assignment, apply);
                     progress.unmatched += u64::from(entry.is_none());
                     continue;
                 }
@@ -295,7 +298,7 @@ pub async fn take(
                             cost_tag: None,
                             look: None,
                         };
-                        full.extend(batcher.push(invocation.account_id, assignment, Apply::Preview));
+                        batcher.push(assignment, Apply::Preview);
                         continue;
                     }
                     Outcome {
@@ -311,16 +314,14 @@ pub async fn take(
         }
         let goes_on = pages.follow(page.next_token).map_err(RunError::Aws)?;
         let is_over = !goes_on || !clients.deadline.has(LEAST);
-        if is_over {
-            full.extend(batcher.finish());
-        }
+        let full = if is_over { batcher.finish(invocation.max_concurrency) } else { batcher.full() };
         write(clients, &full).await?;
-        batches.extend(full.into_iter().map(|(key, _)| Listed { key }));
+        batches.extend(full.into_iter().map(|(key, _)| Listed { key, workers: 1 }));
         if !outcomes.is_empty() {
             let folder = run.outcomes_of_inventory(&run.attempt);
             let key = format!("{folder}{page_number:06}{}", outcome_file::EXTENSION);
             let content =
-                outcome_file::write(&outcomes).map_err(|error| clients.invalid_object(&key, error))?;
+                outcome_file::write(outcomes).map_err(|error| clients.invalid_object(&key, error))?;
             let written = clients.s3.upload(clients.bucket, &key, content, outcome_file::CONTENT_TYPE);
             clients.call(written).await?;
         }
@@ -333,6 +334,9 @@ pub async fn take(
     progress.spare_layer_reads = shares.spare();
     progress.next_token = pages.token().map(str::to_owned);
     progress.attempts.push(run.attempt.clone());
+    let workers = workers(invocation.max_concurrency, clients.connection.requests_per_second(), &batches);
+    batches.iter_mut().for_each(|batch| batch.workers = workers);
+    progress.workers = workers;
     let list_key = run.batch_list_key();
     let list = serde_json::to_string(&batches).map_err(|error| clients.invalid_object(&list_key, error))?;
     clients.call(clients.s3.write(clients.bucket, &list_key, &list, "application/json")).await?;

@@ -194,7 +194,7 @@ pub async fn work<W: WriteClient>(
     }
     let done = task.done + done;
     let is_complete = done >= loaded.batch.repositories.len();
-    write(&clients, task, done, is_complete, &outcomes).await?;
+    write(&clients, task, done, is_complete, outcomes).await?;
     Ok(Task { run: run.clone(), key: task.key.clone(), done, is_complete })
 }
 
@@ -294,9 +294,11 @@ async fn load<W: Copy>(
     let refused = |problem| RunError::Refused { key: task.key.clone(), problem };
     let list_key = run.batch_list_key();
     let list = clients.whole_object(&list_key, now).await?;
-    if !inventory::read_list(clients, &list_key, &list.text)?.iter().any(|listed| listed.key == task.key) {
+    let listed = inventory::read_list(clients, &list_key, &list.text)?;
+    let Some(listed) = listed.into_iter().find(|listed| listed.key == task.key) else {
         return Err(refused(TaskProblem::NotListed { list_key }));
-    }
+    };
+    clients.ecr.share_rate(listed.workers);
     let (policies_file_key, usage_key) = (run.policies_file_key(), run.usage_key());
     let (batch, policy_set, usage) = tokio::try_join!(
         clients.object(&task.key, now),
@@ -388,7 +390,7 @@ async fn write(
     task: &Task,
     done: usize,
     is_complete: bool,
-    outcomes: &[Outcome],
+    outcomes: Vec<Outcome>,
 ) -> Result<(), RunError> {
     let batch = task.run.outcomes_of(&task.key);
     // Another attempt for the same repositories has another key: both outcomes are reported.

@@ -1,9 +1,11 @@
 //! `ecr-steward enforce`: `policies.yaml` applied from a terminal, by the same code as in the stack.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use shared::aws::ecr::EcrWrite;
 use shared::aws::{Connection, Failure as AwsFailure};
 use shared::domain::enforcement::batch::Assignment;
@@ -33,8 +35,10 @@ use crate::preview::Format;
 use crate::progress::{self, Progress};
 use crate::{Failure, Outcome, in_use, output, preview};
 
-/// Repositories that are worked on together.
+/// Repositories that are changed with the same look at the policies file.
 const CHUNK: usize = 25;
+/// Repositories that are read at the same time where nothing is changed.
+const READ_CONCURRENCY: usize = 8;
 
 /// Apply policies.yaml to repositories: a dry run, unless --apply is given
 ///
@@ -228,8 +232,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     if let (Some(path), Some(approval)) = (&arguments.save_plan, approval) {
         save(path, approval.saved(), &report, (&registry_id, &region), hash, usage)?;
     }
-    let is_well = report.repositories.iter().all(|outcome| !outcome.needs_attention());
-    let is_well = is_well && report.gaps.is_empty() && undone.is_empty();
+    let is_well = report.totals.needing_attention == 0 && report.gaps.is_empty() && undone.is_empty();
     Ok(if is_well { Outcome::Success } else { Outcome::Different })
 }
 
@@ -401,11 +404,25 @@ impl Enforcement<'_> {
         // A dry run holds nothing that could change something.
         let ecr = arguments.apply.then(|| connection.ecr_write());
         let access = ecr.as_ref().map_or(Access::Read, Access::Write);
-        let processor =
-            BatchProcessor::new(*clients, access, &run, &policy_set, observation).with_approval(approval);
-        let outcomes = self.work(&processor, &policy_set, &repositories, given.is_some(), approval).await?;
-        let mut builder = Builder::new(run, Instant::now());
+        let mut builder = Builder::new(run.clone(), started_at);
+        // A table of a dry run describes no image; what was done is kept with its images.
+        let describes = arguments.apply || !matches!(arguments.output, Format::Table);
+        let room = Cell::new(if describes { builder.room() } else { 0 });
+        let processor = BatchProcessor::new(*clients, access, &run, &policy_set, observation)
+            .with_approval(approval)
+            .with_room(&room);
+        // Only what the report shows stays in memory.
+        let mut take = |outcome| {
+            builder.take(outcome);
+            room.set(room.get().min(builder.room()));
+        };
+        if arguments.apply {
+            self.work(&processor, &policy_set, &repositories, given.is_some(), approval, &mut take).await?;
+        } else {
+            self.preview(&processor, &policy_set, &repositories, &mut take).await?;
+        }
         let report = builder.report_mut();
+        report.ended_at = Instant::now();
         let registry_id = repositories.first().map(|first| first.registry_id.clone()).unwrap_or_default();
         report.place = Place {
             stack_name: String::new(),
@@ -417,9 +434,6 @@ impl Enforcement<'_> {
         report.usage_sources = usage_sources;
         report.ignored =
             policy_set.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
-        for outcome in outcomes {
-            builder.take(outcome);
-        }
         let report = builder.finish();
         if arguments.apply {
             self.keep(&report).await;
@@ -458,6 +472,29 @@ impl Enforcement<'_> {
         Ok(found)
     }
 
+    /// Previews the repositories, several at a time; `take` is given the outcomes in their order.
+    async fn preview(
+        &self,
+        processor: &BatchProcessor<'_, &EcrWrite>,
+        policy_set: &PolicySet,
+        repositories: &[Existing],
+        take: &mut impl FnMut(RepositoryOutcome),
+    ) -> Result<(), Failure> {
+        let progress = Progress::new("repositories", repositories.len());
+        let preview = async |repository| match self.assign(policy_set, repository).await? {
+            Ok(assignment) => {
+                Ok::<_, Failure>(processor.preview(&repository.registry_id, &assignment).await?)
+            }
+            Err(outcome) => Ok(*outcome),
+        };
+        let mut previewing = stream::iter(repositories).map(preview).buffered(READ_CONCURRENCY);
+        while let Some(outcome) = previewing.next().await {
+            take(outcome?);
+            progress.step(1);
+        }
+        Ok(())
+    }
+
     /// Processes the repositories in chunks, since use is read once for all of them.
     async fn work(
         &self,
@@ -466,19 +503,19 @@ impl Enforcement<'_> {
         repositories: &[Existing],
         is_given: bool,
         approval: Option<&Approval<'_>>,
-    ) -> Result<Vec<RepositoryOutcome>, Failure> {
-        let Self { clients, arguments, .. } = self;
-        let mut outcomes = Vec::new();
+        take: &mut impl FnMut(RepositoryOutcome),
+    ) -> Result<(), Failure> {
+        let Self { clients, .. } = self;
         let progress = Progress::new("repositories", repositories.len());
         for some in repositories.chunks(CHUNK) {
             // It may take hours, and whoever changes the bucket's file means from now on.
-            if arguments.apply && !is_given && !is_current(clients, policy_set).await? {
+            if !is_given && !is_current(clients, policy_set).await? {
                 let changed = Blocker::PoliciesFileChanged;
                 for repository in some {
                     if let Some(approval) = approval {
                         approval.tell_repository(&repository.name, &changed.to_string());
                     }
-                    outcomes.push(RepositoryOutcome {
+                    take(RepositoryOutcome {
                         repository_name: repository.name.clone(),
                         status: Status::Blocked,
                         blockers: vec![ReportedBlocker::from(&changed)],
@@ -488,54 +525,76 @@ impl Enforcement<'_> {
                 progress.step(some.len());
                 continue;
             }
+            let assigned: Vec<Result<Assignment, Box<RepositoryOutcome>>> = stream::iter(some)
+                .map(|repository| self.assign(policy_set, repository))
+                .buffered(READ_CONCURRENCY)
+                .try_collect()
+                .await?;
             let mut assignments = Vec::with_capacity(some.len());
-            for repository in some {
-                let outcome = |status, error| RepositoryOutcome {
-                    repository_name: repository.name.clone(),
-                    status,
-                    error,
-                    ..RepositoryOutcome::default()
-                };
-                let assigned = assign(clients, policy_set, &repository.name, &repository.arn).await;
-                if let (Some(approval), Ok(entry)) = (approval, &assigned)
-                    && !approval.may_work_on(
-                        &repository.name,
-                        entry.as_ref().map(|entry| (entry.name.as_str(), entry.apply)),
-                    )
-                {
-                    continue;
+            for (repository, assigned) in some.iter().zip(assigned) {
+                if let Some(approval) = approval {
+                    let policy = match &assigned {
+                        Ok(assignment) => {
+                            let entry = policy_set.entry(&assignment.policy);
+                            entry.map(|entry| (entry.name.as_str(), entry.apply))
+                        }
+                        Err(_) => None,
+                    };
+                    let problem = assigned.as_ref().err().and_then(|outcome| outcome.error.as_deref());
+                    match problem {
+                        Some(problem) => approval.tell_repository(&repository.name, problem),
+                        None if !approval.may_work_on(&repository.name, policy) => continue,
+                        None => {}
+                    }
                 }
                 match assigned {
-                    Ok(Some(entry)) => assignments.push(Assignment {
-                        repository_name: repository.name.clone(),
-                        repository_arn: repository.arn.clone(),
-                        policy: entry.name.clone(),
-                        protection: None,
-                        unassigned: None,
-                        checks_native_policy: !entry.apply.is_by_ecr(),
-                        // Whoever is at a terminal is not excluded from pull times, and reading a manifest is a pull.
-                        layer_reads: None,
-                        cost_tag: None,
-                        look: None,
-                    }),
-                    Ok(None) => outcomes.push(outcome(Status::Unmatched, None)),
-                    // What AWS says of one repository is no reason to leave all others alone.
-                    Err(RunError::Aws(error)) => {
-                        let problem = format!("which policy is for it is not known: {error}");
-                        if let Some(approval) = approval {
-                            approval.tell_repository(&repository.name, &problem);
-                        }
-                        outcomes.push(outcome(Status::Failed, Some(problem)));
-                    }
-                    Err(error) => return Err(error.into()),
+                    Ok(assignment) => assignments.push(assignment),
+                    Err(outcome) => take(*outcome),
                 }
             }
             let registry_id =
                 some.first().map(|repository| repository.registry_id.as_str()).unwrap_or_default();
-            outcomes.extend(processor.all(registry_id, &assignments).await?.0);
+            processor.all(registry_id, &assignments).await?.0.into_iter().for_each(&mut *take);
             progress.step(some.len());
         }
-        Ok(outcomes)
+        Ok(())
+    }
+
+    /// The policy of a repository; or its outcome, if none is for it or AWS does not say.
+    async fn assign(
+        &self,
+        policy_set: &PolicySet,
+        repository: &Existing,
+    ) -> Result<Result<Assignment, Box<RepositoryOutcome>>, Failure> {
+        let outcome = |status, error| {
+            Box::new(RepositoryOutcome {
+                repository_name: repository.name.clone(),
+                status,
+                error,
+                ..RepositoryOutcome::default()
+            })
+        };
+        match assign(&self.clients, policy_set, &repository.name, &repository.arn).await {
+            Ok(Some(entry)) => Ok(Ok(Assignment {
+                repository_name: repository.name.clone(),
+                repository_arn: repository.arn.clone(),
+                policy: entry.name.clone(),
+                protection: None,
+                unassigned: None,
+                checks_native_policy: !entry.apply.is_by_ecr(),
+                // Whoever is at a terminal is not excluded from pull times, and reading a manifest is a pull.
+                layer_reads: None,
+                cost_tag: None,
+                look: None,
+            })),
+            Ok(None) => Ok(Err(outcome(Status::Unmatched, None))),
+            // What AWS says of one repository is no reason to leave all others alone.
+            Err(RunError::Aws(error)) => {
+                let problem = format!("which policy is for it is not known: {error}");
+                Ok(Err(outcome(Status::Failed, Some(problem))))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Keeps the report where those of the stack's runs are, so that others find what was done from here.

@@ -222,6 +222,12 @@ pub struct UsedImages {
 }
 
 impl UsedImages {
+    /// Whether no image is in use.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.reasons.is_empty()
+    }
+
     /// The images in use, which are kept.
     #[must_use]
     pub fn images(&self) -> HashSet<ImageIndex> {

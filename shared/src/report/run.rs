@@ -585,6 +585,7 @@ impl Outcome {
         self.needs_attention()
             || attached.is_some_and(|attached| attached.has_changed() || attached.is_suspended())
             || !(self.drift.is_empty() && self.findings.is_empty() && self.results.is_empty())
+            || self.results_not_shown > 0
             || self.status == Status::RepositoryDeleted
     }
 }

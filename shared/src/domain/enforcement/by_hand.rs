@@ -106,7 +106,7 @@ impl Selection {
     #[must_use]
     pub fn counted(&self, images: &RepositoryImages) -> u64 {
         let going: HashSet<ImageIndex> = self.going.iter().copied().collect();
-        counted(images, &going, going.iter().copied()).count() as u64
+        counted(images, |place| going.contains(&place), going.iter().copied()).count() as u64
     }
 
     /// Checks whether a selection may be deleted, from its use.

@@ -1,5 +1,7 @@
 //! The outcome of one repository in a run, as a line of JSON.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::domain::enforcement::journal::Line;
@@ -10,7 +12,7 @@ use crate::domain::enforcement::storage::Storage;
 use crate::domain::enforcement::survey::Survey;
 use crate::domain::enforcement::unchanged::Look;
 use crate::domain::image::Image;
-use crate::domain::preview::model::ActionTaken;
+use crate::domain::preview::model::{ActionKind, ActionTaken};
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::UnreadableSource;
@@ -116,6 +118,20 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub look: Option<Look>,
+    /// The results that a report has no room for, and that were added up without being described. They are among
+    /// `results_not_shown`, and no part of any file.
+    #[serde(skip)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    pub undescribed: Undescribed,
+}
+
+/// Results that were added up without being described.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Undescribed {
+    /// Their number.
+    pub results: usize,
+    /// The planned images that expire, by `rulePriority` of their rule.
+    pub expiring: BTreeMap<u64, Amount>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -379,12 +395,33 @@ impl Outcome {
         }
     }
 
+    /// Whether no more results are listed.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.results.len() + self.undescribed.results >= SHOWN
+    }
+
     /// Adds the result of an image, up to the maximum number.
     pub fn record(&mut self, image: ImageOutcome) {
-        if self.results.len() < SHOWN {
-            self.results.push(image);
-        } else {
+        if self.is_full() {
             self.results_not_shown += 1;
+        } else {
+            self.results.push(image);
+        }
+    }
+
+    /// Counts an image that the policy's `keep` keeps, and that the report has no room for.
+    pub const fn count_kept(&mut self) {
+        self.undescribed.results += 1;
+        self.results_not_shown += 1;
+    }
+
+    /// Counts a planned image that the report has no room for.
+    pub fn count_planned(&mut self, image: &Image, action: ActionTaken, priority: u64) {
+        self.undescribed.results += 1;
+        self.results_not_shown += 1;
+        if action.kind == ActionKind::Expire {
+            self.undescribed.expiring.entry(priority).or_default().add(image);
         }
     }
 

@@ -251,7 +251,7 @@ impl Plan {
     #[must_use]
     pub fn all_counted(&self, images: &RepositoryImages) -> HashSet<ImageIndex> {
         let planned: HashSet<ImageIndex> = self.deletions.iter().chain(&self.archivals).copied().collect();
-        counted(images, &planned, planned.iter().copied()).collect()
+        counted(images, |place| planned.contains(&place), planned.iter().copied()).collect()
     }
 
     /// The number of these images, of those that the plan deletes or archives, that count for limits: independent images, and
@@ -259,17 +259,17 @@ impl Plan {
     #[must_use]
     pub fn counted(&self, images: &RepositoryImages, places: &[ImageIndex]) -> u64 {
         let planned: HashSet<ImageIndex> = self.deletions.iter().chain(&self.archivals).copied().collect();
-        counted(images, &planned, places.iter().copied()).count() as u64
+        counted(images, |place| planned.contains(&place), places.iter().copied()).count() as u64
     }
 }
 
 /// Those of some planned images that count for limits.
 pub(crate) fn counted<'a>(
     images: &'a RepositoryImages,
-    planned: &'a HashSet<ImageIndex>,
+    is_planned: impl Fn(ImageIndex) -> bool + 'a,
     places: impl Iterator<Item = ImageIndex> + 'a,
 ) -> impl Iterator<Item = ImageIndex> + 'a {
-    let goes_along = |place| images.holders_of(place).any(|holder| planned.contains(&holder));
+    let goes_along = move |place| images.holders_of(place).any(&is_planned);
     let alone = move |place| !images.is_part(place) || !goes_along(place);
     places.filter(move |&place| !images.is_orphan(place) && alone(place))
 }
@@ -323,7 +323,7 @@ pub fn plan(entry: &Entry, images: &RepositoryImages, used: &UsedImages, now: In
         going.iter().copied().filter(|&place| action(place) == Some(Action::Transition)).collect();
     let age = |place: &ImageIndex| {
         let image = images.images().get(*place as usize);
-        image.map(|image| (image.age_time(), image.digest.clone()))
+        image.map(|image| (image.age_time(), &*image.digest))
     };
     // A child goes in a later pass than its last image index. Of one pass a subject goes before what is about it.
     deletions.sort_by_cached_key(|&place| {
@@ -461,25 +461,32 @@ fn blockers(
     now: Instant,
 ) -> Vec<Blocker> {
     let mut blockers = Vec::new();
-    let all: HashSet<ImageIndex> = deletions.iter().chain(archivals).copied().collect();
     // What ECR enforces goes on by itself, also with images of which nobody knows enough yet.
-    if all.is_empty() && !entry.apply.is_by_ecr() {
+    if deletions.is_empty() && archivals.is_empty() && !entry.apply.is_by_ecr() {
         return blockers;
     }
+    let all = || deletions.iter().chain(archivals).copied();
+    let mut is_planned = vec![false; images.images().len()];
+    for place in all() {
+        if let Some(is_planned) = is_planned.get_mut(place as usize) {
+            *is_planned = true;
+        }
+    }
+    let is_planned = |place: ImageIndex| is_planned.get(place as usize).is_some_and(|planned| *planned);
     let limits = entry.limits;
     let is = |place: ImageIndex, status| {
         images.images().get(place as usize).is_some_and(|image| image.status == status)
     };
-    let planned = counted(images, &all, all.iter().copied()).count() as u64;
+    let planned = counted(images, is_planned, all()).count() as u64;
     if planned > limits.images {
         blockers.push(Blocker::Images { planned, limit: limits.images });
     }
     // Of the images that can be pulled: what is in the archive is not left to anybody. What may belong to it only counts if it goes.
-    let is_doubtful = |place: &ImageIndex| images.stands_alone(*place) && !all.contains(place);
+    let is_doubtful = |place: &ImageIndex| images.stands_alone(*place) && !is_planned(*place);
     let doubtful = possible_children(bare, ImageStatus::Active).filter(is_doubtful).count() as u64;
     let total = images.pullable().saturating_sub(doubtful);
-    let is_pullable = |place: &&ImageIndex| is(**place, ImageStatus::Active) && images.stands_alone(**place);
-    let planned = all.iter().filter(is_pullable).count() as u64;
+    let is_pullable = |place: &ImageIndex| is(*place, ImageStatus::Active) && images.stands_alone(*place);
+    let planned = all().filter(is_pullable).count() as u64;
     let left = total.saturating_sub(planned);
     if planned.saturating_mul(100) > limits.percent.saturating_mul(total) {
         blockers.push(Blocker::Percent { planned, total, limit: limits.percent });

@@ -100,6 +100,9 @@ impl Builder {
             report.survey.get_or_insert_default().extend(&survey);
         }
         report.protection.extend(protected(&outcome));
+        if report.protection.len() >= 2 * REPOSITORIES {
+            report.cut_protection();
+        }
         if outcome.status != Status::Unmatched {
             report.policies.entry(outcome.policy.clone().unwrap_or_default()).or_default().add(&outcome);
         } else if report.unmatched.len() < NAMES {
@@ -135,12 +138,23 @@ impl Builder {
             report.repositories_not_shown += 1;
             return;
         }
-        let room = IMAGES.saturating_sub(self.images);
+        let room = self.room();
         let cut = outcome.results.len().saturating_sub(room);
         outcome.results.truncate(room);
         outcome.results_not_shown += cut as u64;
         self.images += outcome.results.len();
+        let report = &mut self.report;
         report.repositories.push(outcome);
+        // Those that need attention have no limit before.
+        if report.repositories.len() >= 2 * REPOSITORIES {
+            report.cut_repositories();
+        }
+    }
+
+    /// The number of images that the report lists besides those that it has.
+    #[must_use]
+    pub const fn room(&self) -> usize {
+        IMAGES.saturating_sub(self.images)
     }
 
     /// Adds an account or service that may pull and reports no use, once, with the first of the repositories.
@@ -173,16 +187,7 @@ impl Builder {
         report.rules = if report.run.dry_run { planned } else { deleted }.largest();
         report.users = users.largest();
         report.blocked_by = blockers.largest();
-        let rank = |outcome: &Outcome| {
-            let gone = outcome.deleted.image_size_in_bytes.max(outcome.expiring.image_size_in_bytes);
-            (!outcome.needs_attention(), std::cmp::Reverse(gone))
-        };
-        report.repositories.sort_by(|one, two| {
-            rank(one).cmp(&rank(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
-        });
-        let extra = report.repositories.len().saturating_sub(REPOSITORIES);
-        report.repositories.truncate(REPOSITORIES);
-        report.repositories_not_shown += extra as u64;
+        report.cut_repositories();
         // Whatever order they came in.
         report.largest.sort_by(|one, two| {
             let size = |one: &LargeRepository| std::cmp::Reverse(one.images.image_size_in_bytes);
@@ -191,12 +196,7 @@ impl Builder {
         report.set_protection_hours(report.protection_hours);
         report.costs_by_tag = self.by_tag.rows();
         report.set_costs(report.prices, "");
-        report.protection.sort_by(|one, two| {
-            let rank = |one: &ProtectedRepository| (!one.needs_attention, !one.attached.is_suspended());
-            rank(one).cmp(&rank(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
-        });
-        report.protection_not_shown = report.protection.len().saturating_sub(REPOSITORIES) as u64;
-        report.protection.truncate(REPOSITORIES);
+        report.cut_protection();
         // Nothing rests on use as long as there is no policies file.
         let is_well = (report.gaps.is_empty() || report.survey.is_some())
             && report.unread_tags.is_none()
@@ -212,6 +212,31 @@ impl Builder {
         report.ignore_entries = report.gaps.iter().map(|gap| gap.ignore_entry(report.ended_at)).collect();
         report.notices = notices::notices(&report);
         report
+    }
+}
+
+impl RunReport {
+    /// Sorts the repositories, and leaves out those for which there is no room.
+    fn cut_repositories(&mut self) {
+        let rank = |outcome: &Outcome| {
+            let gone = outcome.deleted.image_size_in_bytes.max(outcome.expiring.image_size_in_bytes);
+            (!outcome.needs_attention(), std::cmp::Reverse(gone))
+        };
+        self.repositories.sort_by(|one, two| {
+            rank(one).cmp(&rank(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
+        });
+        self.repositories_not_shown += self.repositories.len().saturating_sub(REPOSITORIES) as u64;
+        self.repositories.truncate(REPOSITORIES);
+    }
+
+    /// The same for those whose policies ECR enforces.
+    fn cut_protection(&mut self) {
+        self.protection.sort_by(|one, two| {
+            let rank = |one: &ProtectedRepository| (!one.needs_attention, !one.attached.is_suspended());
+            rank(one).cmp(&rank(two)).then_with(|| one.repository_name.cmp(&two.repository_name))
+        });
+        self.protection_not_shown += self.protection.len().saturating_sub(REPOSITORIES) as u64;
+        self.protection.truncate(REPOSITORIES);
     }
 }
 

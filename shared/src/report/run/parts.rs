@@ -3,7 +3,7 @@
 //! They are added up from the images that outcomes list, the first thousand or so of a repository: what is beyond them is the rest
 //! of the total.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,9 @@ pub struct Part {
     /// The images.
     pub images: Amount,
 }
+
+/// Amounts by `rulePriority` of a policy.
+type ByRule = BTreeMap<u64, Amount>;
 
 /// Adds parts up.
 #[derive(Debug, Default)]
@@ -65,19 +68,29 @@ impl AllParts {
         let is_to_be_deleted = outcome.apply == Some(Apply::Delete)
             && outcome.status == Status::Previewed
             && outcome.blockers.is_empty();
+        let (mut deleted, mut planned): (ByRule, ByRule) = Default::default();
         for image in &outcome.results {
             let one = Amount { image_total_count: 1, image_size_in_bytes: image.image_size_in_bytes };
-            let rule = || format!("{policy}: rule {}", image.applied_rule_priority);
             match image.outcome {
-                ImageResult::Deleted => self.deleted.add(rule(), one),
+                ImageResult::Deleted => deleted.entry(image.applied_rule_priority).or_default().extend(one),
                 ImageResult::Planned if is_to_be_deleted && image.action.kind == ActionKind::Expire => {
-                    self.planned.add(rule(), one);
+                    planned.entry(image.applied_rule_priority).or_default().extend(one);
                 }
                 ImageResult::InUse => {
                     let detail = image.detail.as_deref();
                     self.users.add(user(detail.unwrap_or(&image.reason)), one);
                 }
                 _ => {}
+            }
+        }
+        if is_to_be_deleted {
+            for (rule, images) in &outcome.undescribed.expiring {
+                planned.entry(*rule).or_default().extend(*images);
+            }
+        }
+        for (sums, by_rule) in [(&mut self.deleted, deleted), (&mut self.planned, planned)] {
+            for (rule, images) in by_rule {
+                sums.add(format!("{policy}: rule {rule}"), images);
             }
         }
         if let Some(blocker) = outcome.blockers.first()

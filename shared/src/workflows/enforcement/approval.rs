@@ -13,8 +13,8 @@ use crate::workflows::enforcement::repository_snapshot::RepositoryPlan;
 /// A plan that a terminal saves or executes.
 #[derive(Debug)]
 pub enum Approval<'a> {
-    /// Saves what would be done.
-    Save(RefCell<Vec<PlannedRepository>>),
+    /// Saves what would be done, by repository: several are previewed at the same time.
+    Save(RefCell<BTreeMap<String, PlannedRepository>>),
     /// Does what was saved, or less.
     Execute {
         /// The saved plan.
@@ -82,7 +82,7 @@ impl<'a> Approval<'a> {
     /// An approval that saves a plan, which is empty at first.
     #[must_use]
     pub const fn save() -> Self {
-        Self::Save(RefCell::new(Vec::new()))
+        Self::Save(RefCell::new(BTreeMap::new()))
     }
 
     /// An approval that executes a plan, of which nothing is done yet.
@@ -98,11 +98,11 @@ impl<'a> Approval<'a> {
         Self::Execute { plan, undone: RefCell::new(images.collect()) }
     }
 
-    /// The saved plan.
+    /// The saved plan, by the names of its repositories.
     #[must_use]
     pub fn saved(self) -> Vec<PlannedRepository> {
         match self {
-            Self::Save(repositories) => repositories.into_inner(),
+            Self::Save(repositories) => repositories.into_inner().into_values().collect(),
             Self::Execute { .. } => Vec::new(),
         }
     }
@@ -175,11 +175,12 @@ impl<'a> Approval<'a> {
                 };
                 let deletions = planned.plan.deletions.iter().filter_map(of(PlannedAction::Delete));
                 let archivals = planned.plan.archivals.iter().filter_map(of(PlannedAction::Archive));
-                saved.borrow_mut().push(PlannedRepository {
+                let planned = PlannedRepository {
                     repository_name: name.to_owned(),
                     policy: planned.entry.name.clone(),
                     images: deletions.chain(archivals).collect(),
-                });
+                };
+                saved.borrow_mut().insert(name.to_owned(), planned);
             }
             Self::Execute { plan, .. } => {
                 let Some(saved) = plan.of(name) else { return };

@@ -56,7 +56,7 @@ use crate::workflows::enforcement::repository_snapshot::{
 use crate::workflows::enforcement::write_journal;
 use crate::workflows::protection_records::Found;
 
-/// Repositories that are read at the same time.
+/// Repositories that are read at the same time in a function.
 const READ_CONCURRENCY: usize = 4;
 /// Repositories that are planned before any of them is changed.
 const CHUNK: usize = 25;
@@ -95,6 +95,8 @@ pub struct BatchProcessor<'a, W> {
     has_layer_problem: Cell<bool>,
     /// A plan that is saved, or one that was and is executed; none in a run of the stack.
     pub(crate) approval: Option<&'a Approval<'a>>,
+    /// The number of images that the report still has room for; `None` where outcomes are written down first.
+    room: Option<&'a Cell<usize>>,
 }
 
 /// Use as read at a time.
@@ -435,6 +437,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             done: RefCell::new(HashMap::new()),
             has_layer_problem: Cell::new(false),
             approval: None,
+            room: None,
         }
     }
 
@@ -443,6 +446,30 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     pub const fn with_approval(mut self, approval: Option<&'a Approval<'a>>) -> Self {
         self.approval = approval;
         self
+    }
+
+    /// The same processor for a report that lists this number of images more, which whoever builds the report lowers. Those of later
+    /// previews are added up, and not described one by one.
+    #[must_use]
+    pub const fn with_room(mut self, room: &'a Cell<usize>) -> Self {
+        self.room = Some(room);
+        self
+    }
+
+    /// Previews one repository: what would be done is in its outcome. Several may be previewed at the same time, since nothing is
+    /// changed.
+    ///
+    /// # Errors
+    ///
+    /// If time is up or a clock is wrong. The failure of the repository is in its outcome.
+    pub async fn preview(&self, registry_id: &str, assignment: &Assignment) -> Result<Outcome, RunError> {
+        let read_at = MonotonicInstant::now();
+        let planned = match self.plan_one(registry_id, assignment).await {
+            Ok(planned) => Ok(planned),
+            Err(error @ RunError::Time(_)) => return Err(error),
+            Err(error) => Err(unplanned(assignment, error)),
+        };
+        self.process(registry_id, assignment, planned, read_at).await
     }
 
     /// Processes repositories in their order. Returns their outcomes, and how many are done.
@@ -478,34 +505,15 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         repositories: &[Assignment],
         outcomes: &mut Vec<Outcome>,
     ) -> Result<usize, RunError> {
+        if matches!(self.access, Access::Read) {
+            return self.preview_each(registry_id, repositories, outcomes).await;
+        }
         let mut done = 0;
         while let Some(rest) = repositories.get(done..).filter(|rest| !rest.is_empty()) {
             let read_at = MonotonicInstant::now();
             let (planned, is_time_up) = self.plan_some(registry_id, rest).await;
-            for planned in planned {
-                let mut outcome = match (planned, repositories.get(done)) {
-                    (Err((mut outcome, Some(error))), Some(assignment)) => {
-                        self.suspend_unread(registry_id, assignment, &error, &mut outcome).await;
-                        outcome
-                    }
-                    (Err((outcome, _)), _) => outcome,
-                    (Ok(mut planned), assignment) => {
-                        let measured = planned.measured.take();
-                        let request = assignment.and_then(|assignment| assignment.look);
-                        let look = request.and_then(|request| self.look_of(&planned, request));
-                        let quiet = request.and_then(|request| request.quiet);
-                        let unannounced_push =
-                            quiet.and_then(|quiet| quiet.unannounced_push(&planned.snapshot.images));
-                        self.done.take();
-                        let outcome = self.one(planned, read_at).await?;
-                        let storage = measured.map(|measured| measured.after(&self.done.take()));
-                        let outcome = Outcome { storage, unannounced_push, ..outcome };
-                        let look = look.filter(|_| is_settled(&outcome));
-                        Outcome { look, ..outcome }
-                    }
-                };
-                outcome.cost_tag = repositories.get(done).and_then(|assignment| assignment.cost_tag.clone());
-                log_outcome(&outcome);
+            for (assignment, planned) in planned {
+                let outcome = self.process(registry_id, assignment, planned, read_at).await?;
                 let is_remaining = outcome.status == Status::Unfinished;
                 outcomes.push(outcome);
                 if is_remaining {
@@ -520,12 +528,72 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         Ok(done)
     }
 
-    /// Reads and plans some repositories, in their order; and whether time was up before that.
-    async fn plan_some(
+    /// The same where nothing is changed: no repository waits for another one, and only those that are being read are in memory.
+    async fn preview_each(
         &self,
         registry_id: &str,
         repositories: &[Assignment],
-    ) -> (Vec<Result<RepositoryPlan<'a>, Unplanned>>, bool) {
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<usize, RunError> {
+        let mut done = 0;
+        let previewing = stream::iter(repositories)
+            .take_while(|_| ready(self.clients.deadline.has(MIN_TIME_LEFT)))
+            .map(|assignment| self.preview(registry_id, assignment));
+        let mut previewing = std::pin::pin!(previewing.buffered(READ_CONCURRENCY));
+        while let Some(outcome) = previewing.next().await {
+            let outcome = match outcome {
+                Err(RunError::Time(_)) => break,
+                outcome => outcome?,
+            };
+            let is_remaining = outcome.status == Status::Unfinished;
+            outcomes.push(outcome);
+            if is_remaining {
+                break;
+            }
+            done += 1;
+        }
+        Ok(done)
+    }
+
+    /// Does what is planned for one repository, or reports why there is no plan.
+    async fn process(
+        &self,
+        registry_id: &str,
+        assignment: &Assignment,
+        planned: Result<RepositoryPlan<'a>, Unplanned>,
+        read_at: MonotonicInstant,
+    ) -> Result<Outcome, RunError> {
+        let mut outcome = match planned {
+            Err((mut outcome, Some(error))) => {
+                self.suspend_unread(registry_id, assignment, &error, &mut outcome).await;
+                outcome
+            }
+            Err((outcome, None)) => outcome,
+            Ok(mut planned) => {
+                let measured = planned.measured.take();
+                let look = assignment.look.and_then(|request| self.look_of(&planned, request));
+                let quiet = assignment.look.and_then(|request| request.quiet);
+                let unannounced_push =
+                    quiet.and_then(|quiet| quiet.unannounced_push(&planned.snapshot.images));
+                self.done.take();
+                let outcome = self.one(planned, read_at).await?;
+                let storage = measured.map(|measured| measured.after(&self.done.take()));
+                let outcome = Outcome { storage, unannounced_push, ..outcome };
+                let look = look.filter(|_| is_settled(&outcome));
+                Outcome { look, ..outcome }
+            }
+        };
+        outcome.cost_tag.clone_from(&assignment.cost_tag);
+        log_outcome(&outcome);
+        Ok(outcome)
+    }
+
+    /// Reads and plans some repositories, in their order; and whether time was up before that.
+    async fn plan_some<'r>(
+        &self,
+        registry_id: &str,
+        repositories: &'r [Assignment],
+    ) -> (Vec<(&'r Assignment, Result<RepositoryPlan<'a>, Unplanned>)>, bool) {
         let mut all = Vec::new();
         // What is being read is read to its end: to read it again would cost calls.
         let images = Cell::new(0);
@@ -536,20 +604,13 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             .map(|assignment| async move { (assignment, self.plan_one(registry_id, assignment).await) });
         let mut reading = std::pin::pin!(reading.buffered(READ_CONCURRENCY));
         while let Some((assignment, planned)) = reading.next().await {
-            let Assignment { repository_name, policy, .. } = assignment;
             match planned {
                 Ok(planned) => {
                     images.set(images.get() + planned.snapshot.images.images().len());
-                    all.push(Ok(planned));
+                    all.push((assignment, Ok(planned)));
                 }
                 Err(RunError::Time(_)) => return (all, true),
-                Err(error) if error.is_not_found() => {
-                    let gone = Outcome::failed(repository_name, policy, error.to_string());
-                    all.push(Err((Outcome { status: Status::RepositoryDeleted, ..gone }, None)));
-                }
-                Err(error) => {
-                    all.push(Err((Outcome::failed(repository_name, policy, error.to_string()), Some(error))));
-                }
+                Err(error) => all.push((assignment, Err(unplanned(assignment, error)))),
             }
         }
         let is_time_up = !self.clients.deadline.has(MIN_TIME_LEFT);
@@ -593,6 +654,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             (None, None) => Cow::Owned(nothing_assigned()?),
         };
         let mut planned = snapshot.plan(decides, &self.initial_usage.usage, self.clients.now());
+        planned.room = self.room.map_or(usize::MAX, Cell::get);
         planned.assigned.clone_from(policy);
         planned.native = native;
         planned.checks_native_policy = assignment.checks_native_policy;
@@ -928,17 +990,23 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     }
 
     /// Reports the lifecycle policy that ECR itself enforces in a repository and that is not protected: it acts beside the policy of
-    /// the policies file, and what of the images in use it would take. Returns whether there is one.
+    /// the policies file, and what of the images in use it would take. Returns whether there is one, in a run that surveys.
     async fn check_native_policy(
         &self,
         planned: &RepositoryPlan<'_>,
         outcome: &mut Outcome,
     ) -> Result<bool, RunError> {
         let name = planned.snapshot.name.as_str();
+        let acts_beside =
+            planned.native.is_none() && planned.entry.apply == Apply::Delete && planned.has_removals();
+        // Where nothing is in use it takes nothing of that.
+        if !acts_beside && planned.used.is_empty() && !self.run.surveys() {
+            return Ok(false);
+        }
         let Some(text) = self.clients.call(self.clients.ecr.lifecycle_policy(name)).await? else {
             return Ok(false);
         };
-        if planned.native.is_none() && planned.entry.apply == Apply::Delete && planned.has_removals() {
+        if acts_beside {
             outcome.drift.push(drift(&text).to_owned());
         }
         let Ok(policy) = LifecyclePolicy::parse(&text) else { return Ok(true) };
@@ -1085,6 +1153,16 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         }
         let (was, is) = (was.to_owned(), now.to_owned());
         Ok(Some(Blocker::Reassigned(Reassignment::Policy { was, is })))
+    }
+}
+
+/// The outcome of a repository that could not be planned; without the error if it is deleted.
+fn unplanned(assignment: &Assignment, error: RunError) -> Unplanned {
+    let Assignment { repository_name, policy, .. } = assignment;
+    let outcome = Outcome::failed(repository_name, policy, error.to_string());
+    match error.is_not_found() {
+        true => (Outcome { status: Status::RepositoryDeleted, ..outcome }, None),
+        false => (outcome, Some(error)),
     }
 }
 

@@ -73,6 +73,8 @@ pub struct RepositoryPlan<'a> {
     pub now: Instant,
     /// What its images take; `None` if layers are not looked at.
     pub measured: Option<Measured>,
+    /// Maximum number of planned and kept images that its outcome describes. Others are added up.
+    pub room: usize,
 }
 
 /// A policy that ECR itself enforces in a repository, and from which images in use are protected.
@@ -229,6 +231,7 @@ impl RepositorySnapshot {
             plan,
             now,
             measured: None,
+            room: usize::MAX,
         }
     }
 
@@ -354,7 +357,11 @@ impl RepositoryPlan<'_> {
                 None => (&mut outcome.protected_by_keep, ImageResult::Kept),
             };
             amount.add(image);
-            outcome.results.extend(self.image_outcome(place, result, None));
+            if result == ImageResult::Kept && outcome.results.len() >= self.room {
+                outcome.count_kept();
+            } else {
+                outcome.results.extend(self.image_outcome(place, result, None));
+            }
         }
         outcome
     }
@@ -402,6 +409,17 @@ impl RepositoryPlan<'_> {
     fn record_images(&self, outcome: &mut Outcome, is_listed: impl Fn(ImageIndex) -> bool) {
         let all = self.plan.deletions.iter().chain(&self.plan.archivals).copied();
         for place in all.filter(|&place| is_listed(place)) {
+            if outcome.is_full() {
+                outcome.results_not_shown += 1;
+                continue;
+            }
+            if outcome.results.len() >= self.room {
+                let image = self.snapshot.images.images().get(place as usize);
+                if let (Some(image), Some((priority, action))) = (image, self.rule(place)) {
+                    outcome.count_planned(image, action, priority);
+                }
+                continue;
+            }
             let by_ecr = self.plan.by_ecr.contains(&place);
             let detail = by_ecr.then(|| when_ecr_acts(outcome).to_owned());
             if let Some(image) = self.image_outcome(place, ImageResult::Planned, detail) {

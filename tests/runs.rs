@@ -467,7 +467,7 @@ fn a_report_has_the_bytes_that_the_run_wrote_and_what_an_earlier_version_wrote_i
         let path = format!("{BUCKET}/{key}");
         let content = steward.aws.cloud(|cloud| cloud.object_bytes(&path)).unwrap();
         let plain = key.strip_suffix(".gz").unwrap();
-        let outcomes = outcome_file::read(&content).unwrap();
+        let outcomes = outcome_file::read(&key, &content).unwrap();
         let lines: Vec<String> =
             outcomes.iter().map(|outcome| serde_json::to_string(outcome).unwrap()).collect();
         steward.aws.cloud(|cloud| cloud.delete(&path));

@@ -72,6 +72,8 @@ struct World {
     /// The queue's client, if unchanged repositories are left out.
     sqs: Option<Sqs>,
     runs: usize,
+    /// What the state machine says why the next run failed.
+    error: Option<String>,
 }
 
 /// The digests and tags of each repository.
@@ -91,11 +93,17 @@ impl World {
         let connection =
             Connection::over(Transport::over(connector, clock, keys, "eu-west-1", "http://aws.test"));
         let (ecr, sqs) = (connection.ecr_write(), leaves_out.then(|| connection.sqs()));
-        Self { aws, clients: AwsClients::new(connection, BUCKET.to_owned()), ecr, sqs, runs: 0 }
+        Self { aws, clients: AwsClients::new(connection, BUCKET.to_owned()), ecr, sqs, runs: 0, error: None }
     }
 
     /// A whole run, and its report.
     async fn run(&mut self, more: Value) -> Value {
+        let taken = self.take(more).await;
+        self.summarize(&taken).await.unwrap()
+    }
+
+    /// A run without its report.
+    async fn take(&mut self, more: Value) -> (Run, Progress) {
         self.runs += 1;
         let now = Instant::from_micros(clock::micros()).unwrap();
         let mut run =
@@ -131,11 +139,16 @@ impl World {
                 task = Box::pin(work(self.clients.clients(PLENTY), caller, &task)).await.unwrap();
             }
         }
+        (run, progress)
+    }
+
+    async fn summarize(&mut self, (run, progress): &(Run, Progress)) -> Result<Value, String> {
         let clients = self.clients.clients(PLENTY);
-        let now = clients.now();
-        let report = summarize::summarize(&clients, &run, &progress, None, now).await.unwrap();
+        let (now, error) = (clients.now(), self.error.take());
+        let report = summarize::summarize(&clients, run, progress, error, now).await;
+        let report = report.map_err(|error| error.to_string())?;
         summarize::write(&clients, &report, "").await.unwrap();
-        serde_json::to_value(report).unwrap()
+        Ok(serde_json::to_value(report).unwrap())
     }
 
     fn batches(&self, run: &Run) -> Vec<String> {
@@ -490,6 +503,146 @@ fn a_lost_event_is_found_within_a_week_and_then_everything_is_looked_at() {
         let next = found.get(at + 1).map_or(9, |(.., looks)| *looks);
         assert_eq!(next, 9, "{found:?}");
         assert_eq!(found.iter().filter(|(pushes, ..)| !pushes.is_null()).count(), 1, "{found:?}");
+    });
+}
+
+#[test]
+fn a_lost_event_is_found_in_time_by_weekly_runs() {
+    in_test_time(async {
+        let mut world = quiet(9);
+        world.run(json!({})).await;
+        for name in ["app/3", "app/4"] {
+            world.change(name, |repository| {
+                let digest = repository.push("silently", &["silently"]);
+                repository.age(&digest, 30.0);
+            });
+        }
+        pass(7 * DAY);
+        let report = world.run(json!({})).await;
+        assert_eq!(report.get("unchanged"), None, "{report:#}");
+        assert_eq!(report["totals"]["deleted"]["imageTotalCount"], 2, "{report:#}");
+    });
+}
+
+#[test]
+fn a_run_that_starts_late_tells_of_a_lost_event_still() {
+    in_test_time(async {
+        let mut world = quiet(9);
+        world.run(json!({})).await;
+        pass(DAY);
+        world.change("app/4", |repository| {
+            repository.push("silently", &["silently"]);
+        });
+        pass(6 * DAY + 12 * HOUR);
+        let (report, _) = world.looks_of_run().await;
+        assert_eq!(report["unannouncedPushes"], json!(["app/4"]), "{report:#}");
+    });
+}
+
+#[test]
+fn after_a_failed_run_that_found_a_lost_event_everything_is_looked_at() {
+    in_test_time(async {
+        let mut world = quiet(9);
+        world.run(json!({})).await;
+        pass(DAY);
+        world.change("app/4", |repository| {
+            repository.push("silently", &["silently"]);
+        });
+        // Until the day on which it is looked at.
+        loop {
+            pass(DAY);
+            let now = Instant::from_micros(clock::micros()).unwrap();
+            if shared::domain::enforcement::batch::checks_native_policy("app/4", now) {
+                break;
+            }
+            world.run(json!({})).await;
+        }
+        world.error = Some("States.Timeout".to_owned());
+        let found = world.run(json!({})).await;
+        assert_eq!(found["unannouncedPushes"], json!(["app/4"]), "{found:#}");
+        pass(HOUR);
+        let (report, looks) = world.looks_of_run().await;
+        assert_eq!(looks, 9, "{found:#}\n{report:#}");
+    });
+}
+
+/// Eight minutes pass.
+fn eight_minutes_pass(_: &mut Registry, _: &mut Cloud) {
+    pass(8 * MINUTE);
+}
+
+#[test]
+fn what_happens_while_a_run_reads_the_queue_is_not_taken_for_older() {
+    in_test_time(async {
+        let mut world = quiet(9);
+        world.run(json!({})).await;
+        pass(DAY);
+        // Another run may look at the repository before this push, and after this run began to read.
+        let pushed_at = clock::micros() + 7 * MINUTE;
+        world.event("app/3", pushed_at);
+        world.aws.fault("ReceiveMessage", Fault::Then(eight_minutes_pass), 1);
+        world.run(json!({})).await;
+        let text = world.object(CHANGED).unwrap();
+        let changes: Value = serde_json::from_str(&text).unwrap();
+        let at = Instant::from_micros(pushed_at).unwrap().to_string();
+        assert_eq!(changes["repositories"]["app/3"], at.as_str(), "{text}");
+        // The same of a change that nobody can read.
+        pass(DAY);
+        world.aws.cloud(|cloud| cloud.queues.send(QUEUE, "nonsense"));
+        let received_at = clock::micros() + 8 * MINUTE;
+        world.aws.fault("ReceiveMessage", Fault::Then(eight_minutes_pass), 1);
+        world.run(json!({})).await;
+        let text = world.object(CHANGED).unwrap();
+        let changes: Value = serde_json::from_str(&text).unwrap();
+        let at = Instant::from_micros(received_at).unwrap().to_string();
+        assert_eq!(changes["knownFrom"], at.as_str(), "{text}");
+    });
+}
+
+#[test]
+fn looks_of_another_version_do_not_count() {
+    in_test_time(async {
+        let mut world = quiet(9);
+        world.run(json!({})).await;
+        let key = "state/looks/000000-0.jsonl";
+        let text = world.object(key).unwrap();
+        let (head, lines) = text.split_once('\n').unwrap();
+        for version in [None, Some("0.0.0")] {
+            let mut head: Value = serde_json::from_str(head).unwrap();
+            match version {
+                Some(version) => head["version"] = version.into(),
+                None => drop(head.as_object_mut().unwrap().remove("version")),
+            }
+            world.upload(key, &format!("{head}\n{lines}"));
+            pass(DAY);
+            let (report, looks) = world.looks_of_run().await;
+            assert_eq!(looks, 9, "{version:?}: {report:#}");
+        }
+    });
+}
+
+/// The outcomes of a batch are deleted.
+fn outcomes_disappear(_: &mut Registry, cloud: &mut Cloud) {
+    for key in cloud.keys(BUCKET, "runs/r1/outcomes/") {
+        cloud.objects.remove(&format!("{BUCKET}/{key}"));
+    }
+}
+
+#[test]
+fn a_report_is_never_made_of_a_part_of_the_outcomes() {
+    in_test_time(async {
+        let mut world = quiet(3);
+        let run = world.take(json!({})).await;
+        let keys = world.aws.cloud(|cloud| cloud.keys(BUCKET, "runs/r1/outcomes/"));
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        // After they were listed, and before they are read.
+        world.aws.fault("ListObjectsV2", Fault::Then(outcomes_disappear), 2);
+        let error = world.summarize(&run).await.unwrap_err();
+        assert!(error.contains("there is no such object"), "{error}");
+        world.aws.heal();
+        world.upload(&keys[0], "");
+        let error = world.summarize(&run).await.unwrap_err();
+        assert!(error.contains("damaged"), "{error}");
     });
 }
 

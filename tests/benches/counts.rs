@@ -71,7 +71,7 @@ fn main() -> ExitCode {
 fn outcome_bytes(builds: Builds) -> (f64, f64) {
     let outcomes = outcomes(builds);
     let written = outcome_file::write(outcomes.clone()).unwrap();
-    assert!(outcome_file::read(&written).unwrap() == outcomes);
+    assert!(outcome_file::read("outcomes.jsonl.gz", &written).unwrap() == outcomes);
     let planned: usize = outcomes.iter().map(|outcome| outcome.results.len()).sum();
     let of_each = u32::try_from(planned / outcomes.len()).unwrap();
     (written.len() as f64 / planned as f64, least_bytes(builds, of_each))

@@ -432,7 +432,7 @@ impl World {
                 run.writers.insert(key.to_owned(), run.attempt);
             }
         } else if key.contains("/outcomes/") && !key.contains("/unmatched/") {
-            for outcome in outcome_file::read(&request.body).unwrap() {
+            for outcome in outcome_file::read(key, &request.body).unwrap() {
                 let line = serde_json::to_value(outcome).unwrap();
                 let status = word(&line, "status");
                 self.judge_outcome(invocation, &line);

@@ -19,7 +19,7 @@ pub const DETAIL_TYPES: [&str; 4] =
 /// Microseconds by which the times of events and of looks may differ, and after a change may not be listed yet.
 pub const MARGIN_MICROS: i64 = 300 * 1_000_000;
 /// Days for which changes are kept: longer than a look counts.
-const DAYS: u64 = 8;
+pub const KEPT_DAYS: u64 = 8;
 
 /// A change of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl Changes {
 
     /// Drops changes from before everything that may count.
     pub fn drop_old(&mut self, now: Instant) {
-        let oldest = now.micros_days_before(DAYS);
+        let oldest = now.micros_days_before(KEPT_DAYS);
         self.repositories.retain(|_, at| at.micros() >= oldest);
     }
 

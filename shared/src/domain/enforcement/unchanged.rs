@@ -11,7 +11,7 @@
 //! | all events since the look are known | a change may be among the missing ones |
 //! | no rule by age selects an image, and `keep` lets go of none, before a run of this day may end | time passes |
 //! | every reference that kept an image is in use now | an image may have gone out of use |
-//! | the look is younger than seven days | events are sent on a best effort basis |
+//! | the look is younger than seven days when a run of this day may end | events are sent on a best effort basis |
 //! | ECR enforces no policy there, no record and no resource tag asks for protection, and whether one does is known | protection tags are added, and policies suspended, by looking |
 //! | it is not its day of the check of its own lifecycle policy | that is once in seven days, too |
 //! | no layers are left to be read there | costs |
@@ -25,7 +25,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::domain::enforcement::changes::{Changes, MARGIN_MICROS};
+use crate::domain::enforcement::changes::{Changes, KEPT_DAYS, MARGIN_MICROS};
 use crate::domain::enforcement::enforcement_switch::MAX_RUN_AGE_SECONDS;
 use crate::domain::enforcement::outcome::{Outcome, Status};
 use crate::domain::enforcement::plan::Plan;
@@ -85,11 +85,11 @@ pub struct QuietTime {
 }
 
 impl QuietTime {
-    /// The time since a look without any event, as a run knows it now. Later events may be late; of a look that is too old to count
-    /// events may be forgotten.
+    /// The time since a look without any event, as a run knows it now. Later events may be late; those of an older look may be
+    /// forgotten.
     #[must_use]
     pub fn since(looked_at: Instant, now: Instant) -> Option<Self> {
-        if looked_at.micros() < now.micros_days_before(MAX_LOOK_AGE_DAYS) {
+        if looked_at.micros() < now.micros_days_before(KEPT_DAYS) {
             return None;
         }
         let from = Instant::from_micros(looked_at.micros().checked_add(MARGIN_MICROS)?)?;
@@ -277,7 +277,9 @@ impl Known<'_> {
         let Self { changes, references, now, .. } = *self;
         let name = candidate.repository_name;
         let end_of_run = now.micros().saturating_add(MAX_RUN_AGE_SECONDS * 1_000_000);
-        let is_old = look.at.micros() < now.micros_days_before(MAX_LOOK_AGE_DAYS)
+        // The next run may come a week after this one.
+        let is_due = |at: Instant| at.micros() <= end_of_run;
+        let is_old = look.at.plus_days(MAX_LOOK_AGE_DAYS).is_none_or(is_due)
             || look.at.micros() > now.micros().saturating_add(MARGIN_MICROS);
         let is_created_since = |at: Instant| at.micros() > look.at.micros().saturating_sub(MARGIN_MICROS);
         let is_same_policy = policies_file_hash == self.policies_file_hash
@@ -296,7 +298,7 @@ impl Known<'_> {
             (changes.is_changed_since(name, look.at), LookReason::Changed),
             (candidate.created_at.is_some_and(is_created_since), LookReason::Created),
             (is_old, LookReason::TooOld),
-            (look.due_at.is_some_and(|due| due.micros() <= end_of_run), LookReason::Due),
+            (look.due_at.is_some_and(is_due), LookReason::Due),
             (!look.references.iter().all(|hash| references.contains(hash)), LookReason::UseEnded),
             (has_layers_to_read, LookReason::Layers),
             (!is_settled(outcome), LookReason::Unsettled),

@@ -1,8 +1,8 @@
 //! Looks at repositories from run to run: written by the report of a run, and read by the inventory of the next one, object by object
 //! in the order in which Amazon ECR lists repositories.
 //!
-//! A record that cannot be read or is not found makes the run look, no more. Each says by which policies file it was made, so that
-//! it does not matter which run wrote it.
+//! A record that cannot be read or is not found makes the run look, no more. Each says by which policies file and by which version of
+//! this project it was made, so that it does not matter which run wrote it: another version may find something else.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -22,6 +22,9 @@ const LOOKS: &str = "state/looks/";
 /// The key of the list of the objects with looks.
 const INDEX_KEY: &str = "state/looks/index.json";
 
+/// The version of this project.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// The objects that a completed run wrote.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +40,9 @@ struct Index {
 #[serde(rename_all = "camelCase")]
 struct Head {
     policies_file_hash: String,
+    /// The version of this project that looked; empty in what the first versions wrote.
+    #[serde(default)]
+    version: String,
 }
 
 /// The name in a line.
@@ -57,7 +63,10 @@ struct Shard {
 impl Shard {
     fn parse(text: &str) -> Result<Self, serde_json::Error> {
         let mut lines = text.lines();
-        let Head { policies_file_hash } = serde_json::from_str(lines.next().unwrap_or_default())?;
+        let Head { policies_file_hash, version } = serde_json::from_str(lines.next().unwrap_or_default())?;
+        if version != VERSION {
+            return Ok(Self::default());
+        }
         let named = |line: &str| {
             let Named { repository_name } = serde_json::from_str(line)?;
             Ok((repository_name, line.into()))
@@ -221,8 +230,8 @@ impl<'a, 'c> LookWriter<'a, 'c> {
     pub(super) fn new(clients: &'a RunContext<'c>, run: &Run) -> Self {
         // By a file that nobody knows, or by a part of the registry, nothing is left out.
         let hash = run.policies_file_hash.clone().filter(|_| !run.protect_only);
-        let head =
-            hash.and_then(|policies_file_hash| serde_json::to_string(&Head { policies_file_hash }).ok());
+        let head = hash.map(|policies_file_hash| Head { policies_file_hash, version: VERSION.to_owned() });
+        let head = head.and_then(|head| serde_json::to_string(&head).ok());
         let index = Index { run_id: run.run_id.clone(), shards: BTreeMap::new() };
         Self { clients, head, index, open: BTreeMap::new(), place: String::new() }
     }

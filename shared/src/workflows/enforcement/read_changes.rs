@@ -134,7 +134,7 @@ impl Reader<'_, '_> {
                 continue;
             }
             self.changes.is_being_read = !is_empty && has_time;
-            self.changes.drop_old(self.now);
+            self.changes.drop_old(self.clients.now());
             self.write().await?;
             self.delete(&received).await;
             received.clear();
@@ -154,13 +154,15 @@ impl Reader<'_, '_> {
             .map(|_| clients.call(sqs.receive(url, WAIT_SECONDS)))
             .buffer_unordered(READ_CONCURRENCY);
         while let Some(messages) = receiving.try_next().await? {
+            // What a message says happened before it was received. That may be long after the first one.
+            let now = clients.now();
             for mut message in messages {
                 match ChangeEvent::parse(&std::mem::take(&mut message.body)) {
-                    Ok(event) => self.changes.add(event, self.now),
+                    Ok(event) => self.changes.add(event, now),
                     Err(error) => {
                         tracing::warn!(queue = url, %error, "a message is no event of Amazon ECR");
                         self.malformed += 1;
-                        self.changes.forget(self.now);
+                        self.changes.forget(now);
                     }
                 }
                 received.push(message);

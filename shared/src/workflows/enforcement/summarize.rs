@@ -136,9 +136,9 @@ pub async fn summarize(
             .buffered(READ_CONCURRENCY);
         let mut of_batch: BTreeMap<String, Outcome> = BTreeMap::new();
         while let Some((key, content)) = objects.next().await {
-            let content = content?.unwrap_or_default();
+            let content = content?.ok_or_else(|| clients.invalid_object(key, ObjectProblem::Missing))?;
             let outcomes =
-                outcome_file::read(&content).map_err(|error| clients.invalid_object(key, error))?;
+                outcome_file::read(key, &content).map_err(|error| clients.invalid_object(key, error))?;
             for mut outcome in outcomes {
                 reported.extend(outcome.journal.iter().cloned());
                 // What another invocation did before in the same repository.
@@ -196,9 +196,9 @@ pub async fn summarize(
         && has_looked
         && report.unfinished_batches.is_empty()
         && policy_set.as_ref().is_some_and(decided_the_run);
-    // Where an event is missing, others may be.
+    // Where an event is missing, others may be, whatever else went wrong.
     let is_trusted = report.unannounced_pushes.is_empty();
-    if report.is_preview && progress.reads_changes {
+    if (report.is_preview || !is_trusted) && progress.reads_changes {
         looks.finish(is_trusted).await;
     }
     if !run.protect_only {

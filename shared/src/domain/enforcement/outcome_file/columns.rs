@@ -122,9 +122,10 @@ enum Which {
 }
 
 impl Columns {
-    /// The columns of results; `None` where there are none, or they cannot be in columns, as digests that are not SHA-256.
+    /// The columns of results, and what [`Self::results`] subtracts for them; `None` where there are none, or they cannot be in columns,
+    /// as digests that are not SHA-256.
     #[must_use]
-    pub fn of(results: &[ImageOutcome]) -> Option<Self> {
+    pub fn of(results: &[ImageOutcome]) -> Option<(Self, usize)> {
         if results.is_empty() {
             return None;
         }
@@ -148,7 +149,7 @@ impl Columns {
         // Nothing is lost, whatever tags and digests a registry has.
         let mut unlimited = usize::MAX;
         let read = columns.results(&mut unlimited);
-        read.is_ok_and(|read| read == results).then_some(columns)
+        read.is_ok_and(|read| read == results).then_some((columns, usize::MAX - unlimited))
     }
 
     /// The results. What they take is subtracted from `bytes_left`.

@@ -24,6 +24,9 @@ pub(super) async fn come_to_rest(shared: &Shared, machine: &mut Machine) {
     {
         let mut world = shared.lock();
         world.say("nothing fails any more, and nobody changes anything");
+        if let Some(events) = &mut world.events {
+            events.are_lost = false;
+        }
         Step::Enforce(true).perform(&mut world);
         let policies: Vec<Policy> = File::usual().policies.into_iter().map(Policy::unlimited).collect();
         Step::File(File::new(policies)).perform(&mut world);
@@ -215,7 +218,7 @@ fn rules_at_the_end(world: &World, name: &str, repository: &Repository) -> Optio
 }
 
 /// What may stay: what is in use, what task definitions and functions name, and what services deployed before.
-fn kept(world: &World, name: &str, repository: &Repository) -> BTreeSet<String> {
+pub(super) fn kept(world: &World, name: &str, repository: &Repository) -> BTreeSet<String> {
     let mut kept = used(world, name);
     let named = world.truth.definitions.iter().filter_map(|(_, image)| {
         let (path, tag) = image.rsplit_once(':')?;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use super::end::come_to_rest;
+use super::events::leaves_out;
 use super::file::{File, GREEDY, TIDY};
 use super::judge::{Late, Violation};
 use super::known::{BETWEEN_RUNS, KNOWN, NOT_PROMISED, is_known};
@@ -27,6 +28,8 @@ pub(super) struct Told {
     pub(super) taken: u64,
     /// Images that came into use too late to be seen.
     pub(super) late: Vec<Late>,
+    /// How often a repository was not looked at.
+    pub(super) left_out: u64,
 }
 
 impl Told {
@@ -40,17 +43,26 @@ const STACK: usize = 32 * 1024 * 1024;
 
 /// Plays steps in a world of their own, which may come to rest at the end.
 pub(super) fn play(seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
+    play_with(leaves_out(seed), seed, steps, rests, is_told)
+}
+
+/// The same where runs look only at what may have changed, or at everything.
+fn play_with(leaves_out: bool, seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
     std::thread::scope(|scope| {
         let world = std::thread::Builder::new().stack_size(STACK);
-        world.spawn_scoped(scope, || play_here(seed, steps, rests, is_told)).unwrap().join().unwrap()
+        world
+            .spawn_scoped(scope, || play_here(leaves_out, seed, steps, rests, is_told))
+            .unwrap()
+            .join()
+            .unwrap()
     })
 }
 
-fn play_here(seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
+fn play_here(leaves_out: bool, seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, leaves_out);
         world.is_told = is_told;
         let shared = Shared::new(world);
         let mut machine = Machine::new(&shared);
@@ -83,6 +95,7 @@ fn play_here(seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
             calls: world.calls,
             taken: world.judge.taken,
             late: world.judge.late.values().copied().collect(),
+            left_out: world.events.as_ref().map_or(0, |events| events.count),
         }
     })
 }
@@ -144,6 +157,34 @@ fn steps(seed: u64) -> Vec<Step> {
         }
         let step = step(&mut rng);
         steps.push(step);
+    }
+    if leaves_out(seed) {
+        let mut rng = fastrand::Rng::with_seed(!seed);
+        for _ in 0..rng.u8(2..6) {
+            let at = rng.usize(STEPS / 8..steps.len());
+            steps.splice(at..at, of_quiet_days(&mut rng));
+        }
+    }
+    steps
+}
+
+/// What matters only to runs that look at what may have changed: some days without much, and what becomes of the queue and of names.
+fn of_quiet_days(rng: &mut fastrand::Rng) -> Vec<Step> {
+    let mut steps = match rng.u8(..6) {
+        0 => vec![Step::Nonsense],
+        1 => vec![Step::NewQueue],
+        2 => vec![Step::Anew { repository: rng.usize(..2) }],
+        _ => Vec::new(),
+    };
+    let days = if rng.u8(..4) == 0 { 7 } else { 1 };
+    for _ in 0..rng.u8(2..9) {
+        for _ in 0..rng.u8(..2) {
+            steps.push(people(rng));
+        }
+        steps.push(Step::Wait(days * 24 * 60 - rng.u32(..30)));
+        let mut run = if rng.u8(..3) == 0 { run(rng) } else { Run { seed: rng.u64(..), ..Run::default() } };
+        run.protects_only = false;
+        steps.push(Step::Run(run));
     }
     steps
 }
@@ -345,6 +386,8 @@ struct Sum {
     calls: usize,
     taken: u64,
     late: Vec<Late>,
+    /// How often a repository was not looked at.
+    left_out: u64,
     /// How often each known kind of violation was found, and by which seed first.
     known: BTreeMap<&'static str, (u64, u64)>,
     /// What is not known: how often, by which seed first, and what it was there.
@@ -358,6 +401,7 @@ impl Sum {
         self.calls += told.calls;
         self.taken += told.taken;
         self.late.extend(&told.late);
+        self.left_out += told.left_out;
         for id in told.ids() {
             if is_known(id) {
                 self.known.entry(id).or_insert((0, seed)).0 += 1;
@@ -375,6 +419,7 @@ impl Sum {
         self.calls += other.calls;
         self.taken += other.taken;
         self.late.extend(other.late);
+        self.left_out += other.left_out;
         for (id, (count, seed)) in other.known {
             let entry = self.known.entry(id).or_insert((0, seed));
             *entry = (entry.0 + count, entry.1.min(seed));
@@ -437,7 +482,7 @@ fn whatever_happens_only_what_is_known_breaks() {
             sum.extend(world.join().unwrap());
         }
     });
-    let Sum { seeds, steps: count, calls, taken, late, known, failed } = sum;
+    let Sum { seeds, steps: count, calls, taken, late, left_out, known, failed } = sum;
     let seconds = begun.elapsed().as_secs_f64();
     let mut told =
         format!("{seeds} seeds, {count} steps, {calls} calls, {taken} images taken, in {seconds:.1} s\n");
@@ -452,6 +497,7 @@ fn whatever_happens_only_what_is_known_breaks() {
             "{count} that {what} came into use too late to be seen, {longest} seconds before at most\n"
         );
     }
+    told += &format!("{left_out} times a repository was not looked at\n");
     for (id, (worlds, seed)) in known {
         told += &format!("  known {id}: in {worlds} worlds, first in {seed}\n");
     }
@@ -471,8 +517,8 @@ fn whatever_happens_only_what_is_known_breaks() {
 #[test]
 fn what_is_known_to_be_broken_is_broken_still_and_what_is_mended_is_not() {
     let mut told = Vec::new();
-    for known in KNOWN {
-        let world = play(7, &(known.steps)(), false, false);
+    for (known, leaves_out) in KNOWN.iter().flat_map(|known| [(known, false), (known, true)]) {
+        let world = play_with(leaves_out, 7, &(known.steps)(), false, false);
         let how = match (known.is_mended, world.ids()) {
             (true, ids) if !ids.is_empty() => format!("is broken again: {ids:?}"),
             (false, ids) if !ids.contains(known.id) => {
@@ -488,14 +534,16 @@ fn what_is_known_to_be_broken_is_broken_still_and_what_is_mended_is_not() {
 #[test]
 fn what_nobody_can_know_in_time_breaks_no_promise() {
     for (what, steps) in NOT_PROMISED {
-        let world = play(7, &steps(), false, false);
-        assert_eq!(world.violations, [], "{what}\n{}", world.story.join("\n"));
+        for leaves_out in [false, true] {
+            let world = play_with(leaves_out, 7, &steps(), false, false);
+            assert_eq!(world.violations, [], "{what}\n{}", world.story.join("\n"));
+        }
     }
 }
 
 #[test]
 fn what_comes_into_use_between_two_runs_is_counted_by_the_length_of_its_window() {
-    let world = play(7, &BETWEEN_RUNS(), false, false);
+    let world = play_with(false, 7, &BETWEEN_RUNS(), false, false);
     assert_eq!(world.violations, []);
     let windows: Vec<(i64, bool)> =
         world.late.iter().map(|late| (late.window / 60_000_000, late.is_owed)).collect();

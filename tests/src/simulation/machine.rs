@@ -127,9 +127,10 @@ impl Machine {
         let mut error = None;
         loop {
             let state = taken.clone();
+            let queue = self.shared.lock().queue();
             let answer = self
                 .task(id, true, None, async |product, now| {
-                    product.take_inventory(&state, &now.id, now.is_on).await
+                    product.take_inventory(&state, &now.id, now.is_on, queue.as_deref()).await
                 })
                 .await;
             match answer {
@@ -177,7 +178,11 @@ impl Machine {
         };
         let error = error.or_else(|| taken.run.policies_file_problem.clone());
         match (&error, &reported) {
-            (None, Ok(_)) => self.shared.lock().complete_run(id),
+            (None, Ok(_)) => {
+                let mut world = self.shared.lock();
+                world.complete_run(id);
+                world.judge_report(id);
+            }
             (None, Err(failed)) => return Some(failed.message.clone()),
             (Some(_), _) => {}
         }

@@ -9,6 +9,7 @@
 //! | [`engine`] | ECR's own engine, which knows nothing of use |
 //! | [`judge`] | which promises are broken by what goes |
 //! | [`protection`] | the same of what ECR's engine takes, and of what keeps it from what is in use |
+//! | [`events`] | Amazon ECR's events, and what a run may leave out by them |
 //! | [`product`] | the project's code, as the simulation calls it |
 //! | [`machine`] | the state machine of a run, with functions that are killed |
 //! | [`end`] | what has to be at the end, when everything is quiet |
@@ -17,6 +18,7 @@
 
 mod end;
 mod engine;
+mod events;
 mod explore;
 mod file;
 mod judge;

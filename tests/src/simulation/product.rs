@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::http::SharedHttpConnector;
 use serde_json::json;
 use shared::aws::ecr::EcrWrite;
+use shared::aws::sqs::Sqs;
 use shared::aws::{AccessKeys, Clock, Connection};
 use shared::domain::enforcement::policy_set::PolicySet;
 use shared::domain::enforcement::run::{Run, Task};
@@ -14,6 +15,7 @@ use shared::domain::repository::Registry;
 use shared::domain::text::instant::Instant;
 use shared::workflows::enforcement::inventory::{self, InventoryError, Invocation, Progress};
 use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
+use shared::workflows::enforcement::read_changes::Queue;
 use shared::workflows::enforcement::read_layers::CostSettings;
 use shared::workflows::enforcement::suspend::{Stack, suspend};
 use shared::workflows::enforcement::{AwsClients, RunError, summarize};
@@ -31,6 +33,7 @@ const FUNCTION: Duration = Duration::from_secs(900);
 pub(super) struct Product {
     hands: AwsClients,
     ecr: EcrWrite,
+    sqs: Sqs,
 }
 
 /// What the state machine hands on.
@@ -98,22 +101,23 @@ impl Product {
         let transport =
             shared::aws::Transport::over(connector, clock, keys, "eu-west-1", "http://aws.simulated");
         let connection = Connection::over(transport);
-        let ecr = connection.ecr_write();
-        Self { hands: AwsClients::new(connection, BUCKET.to_owned()), ecr }
+        let (ecr, sqs) = (connection.ecr_write(), connection.sqs());
+        Self { hands: AwsClients::new(connection, BUCKET.to_owned()), ecr, sqs }
     }
 
-    /// `is_on` is the parameter `Enforce` of the function.
+    /// `is_on` is the parameter `Enforce` of the function, and `queue` the address of the queue with the events of Amazon ECR.
     pub(super) async fn take_inventory(
         &self,
         state: &Taken,
         request_id: &str,
         is_on: bool,
+        queue: Option<&str>,
     ) -> Result<Taken, Failed> {
         let clients = self.hands.clients(FUNCTION);
         // Layers are read in every run: what fails there must not change what a run does.
         let costs = CostSettings { layer_reads: 20, tag: "team" };
-        let invocation =
-            Invocation { request_id, account_id: ACCOUNT, stack: STACK, is_on, costs, queue: None };
+        let queue = queue.map(|url| Queue { sqs: &self.sqs, url });
+        let invocation = Invocation { request_id, account_id: ACCOUNT, stack: STACK, is_on, costs, queue };
         let (run, progress) =
             inventory::take(&clients, &state.run, state.progress.clone(), invocation).await?;
         Ok(Taken { run, progress })

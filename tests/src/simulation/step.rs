@@ -132,6 +132,14 @@ pub(super) enum Step {
     Engine {
         repository: usize,
     },
+    /// Somebody puts something into the queue of events that is none.
+    Nonsense,
+    /// The queue of events is made anew.
+    NewQueue,
+    /// A repository in which nothing is in use is deleted, and made anew.
+    Anew {
+        repository: usize,
+    },
     /// A scheduled run.
     Run(Run),
     /// The dead man's switch.
@@ -183,6 +191,11 @@ const FUNCTIONS: [&str; 2] = ["thumbs", "mails"];
 impl Step {
     /// Has it happen. Time and runs are not here: they take a while.
     pub(super) fn perform(&self, world: &mut World) {
+        self.happen(world);
+        world.announce();
+    }
+
+    fn happen(&self, world: &mut World) {
         let name = |repository: usize| REPOSITORIES[repository % REPOSITORIES.len()];
         match self {
             Self::Wait(_) | Self::Run(_) | Self::Switch(_) => {}
@@ -357,6 +370,14 @@ impl Step {
                 world.say(&format!("{name} asks for protection tags: {is_on}"));
             }
             Self::Engine { repository } => act(world, name(*repository)),
+            Self::Nonsense => world.send_nonsense(),
+            Self::NewQueue => world.renew_queue(),
+            Self::Anew { repository } => {
+                let name = name(*repository);
+                if used(world, name).is_empty() {
+                    world.make_anew(name);
+                }
+            }
         }
     }
 }

@@ -14,6 +14,7 @@ use tests::http::{Request, Response};
 use tokio::sync::Notify;
 
 use super::engine::{self, children};
+use super::events::Events;
 use super::file::{File, TIDY};
 use super::judge::{Invocation, Judge};
 use super::product;
@@ -214,6 +215,8 @@ pub(super) struct World {
     /// Whether ECR ranks artifacts about other images like those, which AWS does not say.
     pub(super) is_ranked: bool,
     pub(super) is_told: bool,
+    /// The events of Amazon ECR; `None` if every run looks at everything.
+    pub(super) events: Option<Events>,
     pub(super) story: Vec<String>,
     trace: DefaultHasher,
     now: i64,
@@ -221,7 +224,7 @@ pub(super) struct World {
 
 impl World {
     /// An empty world, whose time begins now.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, leaves_out: bool) -> Self {
         STARTED.set(Some(tokio::time::Instant::now()));
         fastrand::seed(seed);
         let aws = EcrStub::in_memory();
@@ -249,6 +252,7 @@ impl World {
             calls: 0,
             is_ranked: seed.is_multiple_of(2),
             is_told: false,
+            events: leaves_out.then(|| Events::new(seed)),
             story: Vec::new(),
             trace: DefaultHasher::new(),
             now: BEGINNING,
@@ -329,6 +333,7 @@ impl World {
     pub(super) fn look_at_the_clock(&mut self) {
         self.now = wall_clock();
         clock::set(Some(self.now));
+        self.deliver();
     }
 
     pub(super) const fn now(&self) -> i64 {
@@ -473,6 +478,7 @@ impl World {
         if is_answered || !is_read {
             self.look_after(&operation, request, &asked, &response, before);
         }
+        self.announce();
         let label = label(request);
         self.play_interludes(&label);
         response

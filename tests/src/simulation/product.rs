@@ -112,8 +112,15 @@ impl Product {
         let clients = self.hands.clients(FUNCTION);
         // Layers are read in every run: what fails there must not change what a run does.
         let costs = CostSettings { layer_reads: 20, tag: "team" };
-        let invocation =
-            Invocation { request_id, account_id: ACCOUNT, stack: STACK, is_on, costs, queue: None };
+        let invocation = Invocation {
+            request_id,
+            account_id: ACCOUNT,
+            stack: STACK,
+            is_on,
+            max_concurrency: 2,
+            costs,
+            queue: None,
+        };
         let (run, progress) =
             inventory::take(&clients, &state.run, state.progress.clone(), invocation).await?;
         Ok(Taken { run, progress })

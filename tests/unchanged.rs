@@ -119,6 +119,7 @@ impl World {
                 account_id: ACCOUNT,
                 stack: "steward",
                 is_on: true,
+                max_concurrency: 2,
                 costs: CostSettings { layer_reads: 20, tag: "team" },
                 queue,
             };

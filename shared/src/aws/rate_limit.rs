@@ -41,13 +41,8 @@ struct Rates {
 impl Rates {
     fn of(&mut self, operation: &str) -> (&mut CallRate, Duration) {
         let now = self.began.elapsed();
-        let share = self.share();
         let rate = self.by_operation.entry(operation.to_owned());
-        (rate.or_insert_with(|| CallRate::new(share, now)), now)
-    }
-
-    fn share(&self) -> f64 {
-        self.whole / f64::from(self.workers.max(1))
+        (rate.or_insert_with(|| CallRate::new(self.whole, self.workers, now)), now)
     }
 }
 
@@ -72,8 +67,8 @@ impl RateLimiter {
             return;
         }
         rates.workers = workers;
-        let (share, now) = (rates.share(), rates.began.elapsed());
-        rates.by_operation.values_mut().for_each(|rate| rate.configure(share, now));
+        let (whole, now) = (rates.whole, rates.began.elapsed());
+        rates.by_operation.values_mut().for_each(|rate| rate.share(whole, workers, now));
     }
 
     /// Waits until a call of this operation may be made.

@@ -117,7 +117,15 @@ impl Product {
         // Layers are read in every run: what fails there must not change what a run does.
         let costs = CostSettings { layer_reads: 20, tag: "team" };
         let queue = queue.map(|url| Queue { sqs: &self.sqs, url });
-        let invocation = Invocation { request_id, account_id: ACCOUNT, stack: STACK, is_on, costs, queue };
+        let invocation = Invocation {
+            request_id,
+            account_id: ACCOUNT,
+            stack: STACK,
+            is_on,
+            max_concurrency: 2,
+            costs,
+            queue,
+        };
         let (run, progress) =
             inventory::take(&clients, &state.run, state.progress.clone(), invocation).await?;
         Ok(Taken { run, progress })

@@ -947,6 +947,30 @@ mod questions {
     }
 
     #[test]
+    fn a_dry_run_asks_for_a_lifecycle_policy_only_where_it_matters() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("policies.yaml");
+        let asked = |aws: &EcrStub, apply: &str| {
+            let policies = format!(
+                "policies: [{{ name: all, repositories: ['*'], apply: {apply}, rules: [{{ selection: any, maximumAgeLimit: 14 }}],
+                limits: {{ images: 100, percent: 100 }} }}]"
+            );
+            fs::write(&file, policies).unwrap();
+            aws.forget_calls();
+            run(aws, &["enforce", "--all", "--policies", file.to_str().unwrap()]);
+            let calls = aws.calls().into_iter().filter(|call| call.operation == "GetLifecyclePolicy");
+            let mut names: Vec<String> =
+                calls.map(|call| call.request["repositoryName"].as_str().unwrap().to_owned()).collect();
+            names.sort();
+            names
+        };
+        // ECR acts beside what deletes; beside a preview it may take what is in use.
+        assert_eq!(asked(&account(), "preview"), [""; 0]);
+        assert_eq!(asked(&account(), "delete"), ["team/app", "team/web"]);
+        assert_eq!(asked(&account_with_a_task_and_a_policy_by_age(20), "preview"), ["team/app"]);
+    }
+
+    #[test]
     fn what_was_done_is_found_by_run_and_by_image() {
         let aws = account();
         assert_eq!(stderr(&run(&aws, &["runs", "list"])), "There is no run yet\n");

@@ -585,7 +585,10 @@ impl EcrRead {
         let page = reader
             .page()
             .map_err(|problem| AwsError::unexpected_response("DescribeImages", &problem.to_string()))?;
-        described.images.extend(page.images);
+        match described.images.is_empty() {
+            true => described.images = page.images,
+            false => described.images.extend(page.images),
+        }
         described.subjects.extend(page.subjects);
         Ok(answer.next_token)
     }

@@ -2,6 +2,7 @@
 //! several times as many instructions, most of them for what is not used here. Requests, retries and errors remain the SDK's.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_sdk_ecr::config::{ConfigBag, Intercept, RuntimePlugin as _};
@@ -13,7 +14,8 @@ use aws_smithy_runtime_api::client::interceptors::context::{
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
 use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::domain::image::reference::is_exact_digest;
 use crate::domain::image::{Image, ImageStatus, ManifestKind};
@@ -47,10 +49,40 @@ pub(super) enum InvalidPage {
 /// The answer as it is on the wire (AWS JSON 1.1: times are epoch seconds). Fields that AWS adds in the future are passed over.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer<'a> {
-    #[serde(borrow)]
-    image_details: Option<Vec<Detail<'a>>>,
+struct Answer {
+    image_details: Option<Details>,
     next_token: Option<String>,
+}
+
+/// The list of a page. Each image is packed when it is read, so that no second list of all of them is in memory.
+struct Details(Result<ImagePage, InvalidPage>);
+
+impl<'de> Deserialize<'de> for Details {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Packing;
+
+        impl<'de> Visitor<'de> for Packing {
+            type Value = Result<ImagePage, InvalidPage>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut details: A) -> Result<Self::Value, A::Error> {
+                let mut page = Ok(ImagePage::default());
+                while let Some(detail) = details.next_element::<Detail<'de>>()? {
+                    if let Ok(known) = &mut page
+                        && let Err(problem) = known.add(detail)
+                    {
+                        page = Err(problem);
+                    }
+                }
+                Ok(page)
+            }
+        }
+
+        deserializer.deserialize_seq(Packing).map(Self)
+    }
 }
 
 #[derive(Deserialize)]
@@ -70,34 +102,29 @@ struct Detail<'a> {
     subject_manifest_digest: Option<String>,
 }
 
-impl TryFrom<Vec<Detail<'_>>> for ImagePage {
-    type Error = InvalidPage;
-
-    fn try_from(details: Vec<Detail<'_>>) -> Result<Self, InvalidPage> {
-        let mut page = Self { images: Vec::with_capacity(details.len()), subjects: Vec::new() };
-        for detail in details {
-            if !is_exact_digest(&detail.image_digest) {
-                return Err(InvalidPage::Digest(detail.image_digest));
-            }
-            if let Some(subject) = detail.subject_manifest_digest {
-                page.subjects.push((detail.image_digest.to_string(), subject));
-            }
-            page.images.push(Image {
-                digest: detail.image_digest,
-                tags: detail.image_tags.unwrap_or_default(),
-                pushed_at: detail.image_pushed_at,
-                last_pulled_at: detail.last_recorded_pull_time,
-                last_archived_at: detail.last_archived_at,
-                last_activated_at: detail.last_activated_at,
-                size_in_bytes: detail.image_size_in_bytes.unwrap_or(0),
-                status: ImageStatus::of_name(detail.image_status.as_deref()),
-                kind: detail
-                    .image_manifest_media_type
-                    .as_deref()
-                    .map_or(ManifestKind::Unknown, ManifestKind::of_media_type),
-            });
+impl ImagePage {
+    fn add(&mut self, detail: Detail<'_>) -> Result<(), InvalidPage> {
+        if !is_exact_digest(&detail.image_digest) {
+            return Err(InvalidPage::Digest(detail.image_digest));
         }
-        Ok(page)
+        if let Some(subject) = detail.subject_manifest_digest {
+            self.subjects.push((detail.image_digest.to_string(), subject));
+        }
+        self.images.push(Image {
+            digest: detail.image_digest,
+            tags: detail.image_tags.unwrap_or_default(),
+            pushed_at: detail.image_pushed_at,
+            last_pulled_at: detail.last_recorded_pull_time,
+            last_archived_at: detail.last_archived_at,
+            last_activated_at: detail.last_activated_at,
+            size_in_bytes: detail.image_size_in_bytes.unwrap_or(0),
+            status: ImageStatus::of_name(detail.image_status.as_deref()),
+            kind: detail
+                .image_manifest_media_type
+                .as_deref()
+                .map_or(ManifestKind::Unknown, ManifestKind::of_media_type),
+        });
+        Ok(())
     }
 }
 
@@ -118,8 +145,8 @@ impl ImagePageReader {
 
     /// Reads the body of a successful answer, and returns the token of the next page.
     fn read(&self, body: &[u8]) -> Result<Option<String>, serde_json::Error> {
-        let (read, next_token) = match serde_json::from_slice::<Answer<'_>>(body) {
-            Ok(Answer { image_details: Some(details), next_token }) => (details.try_into(), next_token),
+        let (read, next_token) = match serde_json::from_slice::<Answer>(body) {
+            Ok(Answer { image_details: Some(Details(page)), next_token }) => (page, next_token),
             Ok(Answer { image_details: None, next_token }) => (Err(InvalidPage::Absent), next_token),
             Err(error) if error.is_data() => {
                 let (_, _, problem) = plain_words::json(&String::from_utf8_lossy(body), &error);

@@ -516,6 +516,9 @@ impl Keep {
                 named.insert(place, reason);
             }
         }
+        if self.newest == 0 {
+            return named;
+        }
         let stands = |(place, image): &(ImageIndex, &Image)| {
             image.status == ImageStatus::Active && images.stands_alone(*place)
         };

@@ -51,6 +51,10 @@ pub fn printable(text: &str, notation: Notation) -> Cow<'_, str> {
 /// Escapes a part of a line: line breaks, too.
 #[must_use]
 pub fn on_one_line(text: &str) -> Cow<'_, str> {
+    // Most of what is shown, and of a table hundreds of thousands of cells.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
     match printable(text, Notation::Text) {
         shown if shown.contains(['\n', '\t']) => Cow::Owned(shown.replace('\n', "\\n").replace('\t', "\\t")),
         shown => shown,

@@ -462,3 +462,34 @@ fn a_report_holds_no_more_than_it_shows() {
     assert_eq!(report.repositories_not_shown, 51);
     assert_eq!(report.totals.repositories as usize, REPOSITORIES + 51);
 }
+
+#[test]
+fn only_what_a_report_shows_is_in_memory() {
+    let all = 3 * REPOSITORIES;
+    let mut builder = Builder::new(run(), run().started_at);
+    for number in 0..all {
+        let attached = Attached { mode: Some(Mode::Attach), ..Attached::default() };
+        builder.take(Outcome {
+            expiring: amount(number as u64),
+            attachment: Some(attached),
+            ..outcome(&format!("fleet/{number:05}"), Status::Blocked)
+        });
+        let report = builder.report_mut();
+        assert!(report.repositories.len() < 2 * REPOSITORIES && report.protection.len() < 2 * REPOSITORIES);
+    }
+    let report = builder.finish();
+    assert_eq!(report.totals.needing_attention, all as u64);
+    assert_eq!(
+        (report.repositories.len(), report.repositories_not_shown),
+        (REPOSITORIES, 2 * REPOSITORIES as u64)
+    );
+    assert_eq!(
+        (report.protection.len(), report.protection_not_shown),
+        (REPOSITORIES, 2 * REPOSITORIES as u64)
+    );
+    let expiring: Vec<u64> =
+        report.repositories.iter().map(|outcome| outcome.expiring.image_total_count).collect();
+    let most: Vec<u64> = (0..all as u64).rev().take(REPOSITORIES).collect();
+    assert_eq!(expiring, most, "those from which the most expires come first");
+    assert_eq!(report.protection[0].repository_name, "fleet/00000");
+}

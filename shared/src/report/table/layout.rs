@@ -249,6 +249,11 @@ impl Layout {
 fn broken(text: &str, width: usize) -> Vec<&str> {
     let mut lines = Vec::with_capacity(1);
     let mut rest = text;
+    // There are no more characters than bytes.
+    if text.len() <= width {
+        lines.push(text);
+        return lines;
+    }
     // The line ends before this character, if there is one.
     while let Some((end, _)) = rest.char_indices().nth(width.max(1)) {
         let (line, next) = rest.split_at(end);

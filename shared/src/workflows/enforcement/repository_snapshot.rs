@@ -525,7 +525,9 @@ fn when_ecr_acts(outcome: &Outcome) -> &'static str {
 mod tests {
     use super::*;
     use crate::domain::enforcement::policy_set::PolicySet;
+    use crate::domain::enforcement::run::Run;
     use crate::domain::image::{Image, ImageStatus, ManifestKind};
+    use crate::report::run::{Builder, RunReport};
 
     fn image(digest: &str, kind: ManifestKind, tags: &[&str]) -> Image {
         Image {
@@ -587,5 +589,72 @@ mod tests {
             described,
             expected.map(|(described, counted, step)| (described.to_owned(), counted, step))
         );
+    }
+
+    fn dry_run(started_at: Instant) -> Run {
+        Run {
+            policies_file_problem: None,
+            run_id: "terminal".to_owned(),
+            started_at,
+            started_by: None,
+            dry_run: true,
+            protect_only: false,
+            dry_run_reason: None,
+            attempt: String::new(),
+            policies_file_version: None,
+            policies_file_hash: None,
+        }
+    }
+
+    #[test]
+    fn images_without_room_in_the_report_are_counted_in_everything_that_it_adds_up() {
+        let policy_set = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { images: 99, percent: 100, remaining: 1 },
+            keep: { tags: [kept] },
+            rules: [{ selection: { tagPrefixList: [old] }, maximumDaysSincePull: 1, action: archive },
+                    { selection: untagged, maximumAgeLimit: 14 }, { selection: any, maximumAgeLimit: 30 }] }]";
+        let policy_set = PolicySet::parse(policy_set).unwrap();
+        let now = Instant::parse("2026-11-26T00:00:00Z").unwrap();
+        let mut images: Vec<Image> = ["kept", "v1", "v2", "", "", "old-1"]
+            .iter()
+            .zip(0..)
+            .map(|(tag, number)| {
+                let tags: &[&str] = if tag.is_empty() { &[] } else { &[tag] };
+                image(&format!("sha256:{number:02}"), ManifestKind::Manifest, tags)
+            })
+            .collect();
+        let young = image("sha256:99", ManifestKind::Manifest, &["v3"]);
+        images.push(Image { pushed_at: now, ..young });
+        let told = |room: usize| {
+            let snapshot = RepositorySnapshot {
+                name: Name::parse("app").unwrap(),
+                arn: String::new(),
+                registry_id: "123456789012".to_owned(),
+                images: RepositoryImages::new(images.clone(), &Relations::default()),
+                children_are_cached: true,
+                pull_gaps: Vec::new(),
+                read_at: now,
+            };
+            let mut planned = snapshot.plan(Cow::Borrowed(&policy_set.entries()[0]), &Usage::default(), now);
+            planned.room = room;
+            let mut outcome = planned.outcome();
+            planned.record_plan(&mut outcome);
+            assert_eq!(outcome.blockers, []);
+            let mut builder = Builder::new(dry_run(now), now);
+            builder.take(outcome.clone());
+            (outcome, builder.finish())
+        };
+        let (whole, report) = told(usize::MAX);
+        assert_eq!((whole.results.len(), whole.results_not_shown), (6, 0));
+        let rules: Vec<(&str, u64)> =
+            report.rules.iter().map(|part| (part.name.as_str(), part.images.image_total_count)).collect();
+        assert_eq!(rules, [("all: rule 2", 2), ("all: rule 3", 2)]);
+        for room in [0, 1, 3, 6] {
+            let (part, same) = told(room);
+            assert_eq!(part.results, whole.results[..room]);
+            assert_eq!(part.results_not_shown, 6 - room as u64);
+            let totals = |report: &RunReport| (report.rules.clone(), report.totals.clone());
+            assert_eq!(totals(&same), totals(&report), "{room}");
+            assert_eq!(same.repositories.len(), 1, "{room}");
+        }
     }
 }

@@ -461,8 +461,12 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
     ///
     /// # Errors
     ///
-    /// If time is up or a clock is wrong. The failure of the repository is in its outcome.
+    /// If time is up or a clock is wrong, or if this processor may change something. The failure of the repository is in its outcome.
     pub async fn preview(&self, registry_id: &str, assignment: &Assignment) -> Result<Outcome, RunError> {
+        if !matches!(self.access, Access::Read) {
+            let problem = "what may change repositories previews none of them";
+            return Err(RunError::Aws(AwsError::unexpected_response("DescribeImages", problem)));
+        }
         let read_at = MonotonicInstant::now();
         let planned = match self.plan_one(registry_id, assignment).await {
             Ok(planned) => Ok(planned),

@@ -624,7 +624,7 @@ mod tests {
             .collect();
         let young = image("sha256:99", ManifestKind::Manifest, &["v3"]);
         images.push(Image { pushed_at: now, ..young });
-        let told = |room: usize| {
+        let reported = |room: usize| {
             let snapshot = RepositorySnapshot {
                 name: Name::parse("app").unwrap(),
                 arn: String::new(),
@@ -643,13 +643,13 @@ mod tests {
             builder.take(outcome.clone());
             (outcome, builder.finish())
         };
-        let (whole, report) = told(usize::MAX);
+        let (whole, report) = reported(usize::MAX);
         assert_eq!((whole.results.len(), whole.results_not_shown), (6, 0));
         let rules: Vec<(&str, u64)> =
             report.rules.iter().map(|part| (part.name.as_str(), part.images.image_total_count)).collect();
         assert_eq!(rules, [("all: rule 2", 2), ("all: rule 3", 2)]);
         for room in [0, 1, 3, 6] {
-            let (part, same) = told(room);
+            let (part, same) = reported(room);
             assert_eq!(part.results, whole.results[..room]);
             assert_eq!(part.results_not_shown, 6 - room as u64);
             let totals = |report: &RunReport| (report.rules.clone(), report.totals.clone());

@@ -7,7 +7,7 @@
 // window, and the file of an earlier picture).
 // What was seen has for each page: messages of the console, requests, violations that
 // axe-core finds, numbers of nodes, what the filter found, what the totals say, by how much it is wider than a phone, which
-// labels of its chart are cut off or lie over another one, by how much its picture differs from the
+// tables are cut off there, which labels of its chart are cut off or lie over another one, by how much its picture differs from the
 // earlier one, how many sheets of paper it takes, and milliseconds of opening, sorting and filtering, of the page and of the bare one.
 
 import { existsSync, readFileSync } from 'node:fs';
@@ -127,6 +127,8 @@ for (const { file, bare, filter, small, picture } of pages) {
   await page.setViewportSize({ width: 400, height: 800 });
   result.crowded.push(...await crowded(page));
   result.phone = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  result.cut = await page.evaluate(() => [...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1)
+    .map((one) => one.getAttribute('aria-label') ?? one.getAttribute('aria-labelledby')));
   if (small) {
     result.violations.push(...await violations(page));
     await page.emulateMedia({ colorScheme: 'dark' });

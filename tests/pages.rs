@@ -28,6 +28,8 @@ use tests::binaries::workspace;
 const NOW: &str = "2026-11-23T00:00:00Z";
 /// All nodes of a page, texts among them.
 const MOST_NODES: u64 = 2000;
+/// Maximum size of a page in bytes for each image, where there are many.
+const MOST_BYTES: u64 = 160;
 
 /// What was seen of a page.
 #[derive(Debug, Deserialize)]
@@ -51,6 +53,8 @@ struct Seen {
     /// Labels of the chart that are cut off, or lie over another one, on a screen or on a phone.
     crowded: Vec<String>,
     phone: i64,
+    /// Tables that a phone shows a part of.
+    cut: Vec<String>,
     /// By how much the picture differs from the one of the documentation, between 0 and 1; `None` if there is none.
     difference: Option<f64>,
     without: usize,
@@ -385,6 +389,9 @@ fn pages_of_any_size_are_quick_and_complete_and_everybody_can_use_them() {
         assert!(seen.nodes.max(seen.filtered_nodes) <= MOST_NODES, "{name}: {} nodes", seen.nodes);
         assert!(seen.crowded.is_empty(), "{name}: labels of the chart that are cut off: {:?}", seen.crowded);
         assert!(seen.phone <= 0, "{name} is {} pixels wider than a phone", seen.phone);
+        assert!(seen.cut.is_empty(), "{name} has tables that a phone cuts off: {:?}", seen.cut);
+        let most = u64::try_from(text.len()).unwrap() / number.max(&1);
+        assert!(*number < 20_000 || most <= MOST_BYTES, "{name}: {most} bytes an image");
         let sheets = if *repositories > 300 { 2 } else { 1 };
         assert!(seen.sheets <= sheets, "{name} has its summary on {} sheets", seen.sheets);
         assert!(seen.without >= usize::try_from(*number).unwrap().min(500), "{name}: {} rows", seen.without);

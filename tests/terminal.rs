@@ -179,11 +179,16 @@ fn what_is_missing_to_sign_in_is_said_with_the_way_to_it() {
     lines += &refusal(&mut broken).replace(&*home.path().to_string_lossy(), "");
     insta::assert_snapshot!(lines, @"
     ecr-steward: there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile
-    ecr-steward: there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile; there are dev, ops
-    ecr-steward: there is no profile `nope` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials); there are dev, ops
-    ecr-steward: there is no profile `nope` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials); there are dev, ops
+    ecr-steward: there are no credentials: sign in (`aws sso login`, `aws configure`), set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile with --profile; there are dev, one, ops, two
+    ecr-steward: there is no profile `nope` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials); there are dev, one, ops, two
+    ecr-steward: there is no profile `nope` in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials); there are dev, one, ops, two
     ecr-steward: there is no Region: add --region, set AWS_REGION, or write it down with `aws configure set region`
     ecr-steward: `EU West` (from --region) is no name of a Region; write one as eu-west-1
+    ecr-steward: there is no Region: add --region, set AWS_REGION, or write it down with `aws configure set region`
+    ecr-steward: the profile ops has no credentials: sign in (`aws sso login --profile ops`, `aws configure --profile ops`), or name another one with --profile; there are dev, one, two
+    ecr-steward: the profile dev has the `source_profile` base, which is not in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials)
+    ecr-steward: the profiles two, one, two are each other's `source_profile`, and none has credentials: give one of them keys or a sign-in
+    ecr-steward: the files of the AWS CLI are unreadable: error parsing /broken on line 3: Profile definition must end with ']'
     ");
     assert_eq!(aws.calls().len(), 0);
 }

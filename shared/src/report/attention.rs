@@ -74,7 +74,7 @@ pub const KINDS: [Kind; 26] = [
     kind(
         USAGE_UNKNOWN,
         "What is in use is not known",
-        "Mend the source that is named: a permission, an address, a list. Until then nothing is deleted from these repositories.",
+        "Repair the source that is named: a permission, an address, a list. Until then nothing is deleted from these repositories.",
     ),
     kind(
         "enforce-off",

@@ -323,7 +323,7 @@ impl Publisher<'_> {
                 let Some(images) = images else { return Ok(Outcome::Waiting) };
                 let image = match images.as_slice() {
                     [image] => (image.digest.clone(), image.manifest.clone()),
-                    images => self.join(&name, &context, images).await?,
+                    images => self.create_image_index(&name, &context, images).await?,
                 };
                 self.publish(&name, &context, &image.0, &image.1, Some(build.id), now).await
             }
@@ -352,7 +352,7 @@ impl Publisher<'_> {
     }
 
     /// Stores the index of several images; the one that is there if it was joined before.
-    async fn join(
+    async fn create_image_index(
         &self,
         name: &Name,
         context: &BuildContext,
@@ -410,11 +410,11 @@ impl Publisher<'_> {
         let record = format!("outcomes/{}.json", fingerprint(&[&context.key(), digest], 32));
         if self.s3.get(self.bucket, &record).await?.is_some() {
             // CloudFormation may have begun to wait since.
-            self.answer(context, &Ok((image_uri, digest.to_owned()))).await?;
+            self.respond_to_waiting_stacks(context, &Ok((image_uri, digest.to_owned()))).await?;
             return Ok(Outcome::Known);
         }
         let (claim, not_moved) = self.move_tags(name, context, digest, manifest, now).await?;
-        self.answer(context, &Ok((image_uri.clone(), digest.to_owned()))).await?;
+        self.respond_to_waiting_stacks(context, &Ok((image_uri.clone(), digest.to_owned()))).await?;
         let has_parameter = claim.taken.contains(&PublishTarget::Parameter);
         let moved = claim.taken.into_iter().filter_map(|place| match place {
             PublishTarget::Tag(tag) if !not_moved.iter().any(|not| not.image_tag == tag) => Some(tag),
@@ -582,7 +582,7 @@ impl Publisher<'_> {
         let message = message.to_string();
         let reason = format!("{reason}{end}");
         let reason = reason.as_str();
-        self.answer(context, &Err(message)).await?;
+        self.respond_to_waiting_stacks(context, &Err(message)).await?;
         let failed = Failed::of_build(self.stack_name, context, status, reason, &build.id, &log);
         self.announce(OutboundEvent::Failed(failed.clone()), &record).await?;
         Ok(Outcome::Failed(failed))
@@ -611,7 +611,7 @@ impl Publisher<'_> {
     }
 
     /// Answers the requests of CloudFormation that wait for an image.
-    async fn answer(
+    async fn respond_to_waiting_stacks(
         &self,
         context: &BuildContext,
         image: &Result<(String, String), String>,

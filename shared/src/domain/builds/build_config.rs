@@ -124,7 +124,7 @@ impl BuildConfig {
                          them would depend on which build ends last; keep one, or name other `imageTags`",
                         entry.definition.repository
                     );
-                    reader.find(Code::NameConflict, at.as_str(), message);
+                    reader.report(Code::NameConflict, at.as_str(), message);
                 }
                 config.entries.push(entry);
             }
@@ -143,7 +143,7 @@ impl BuildConfig {
                 "{} is no name of a role; write what follows `role{ROLE_PATH}` in the ARN of a role with that path",
                 quoted(role)
             );
-            reader.find(Code::UnknownValue, fields.at("serviceRole"), message);
+            reader.report(Code::UnknownValue, fields.at("serviceRole"), message);
         }
         let definition = build_definition::read(reader, &fields, FieldCasing::Api);
         if let (Some(definition), None) = (&definition, &service_role) {
@@ -151,7 +151,7 @@ impl BuildConfig {
                 let message = "this is no name of a secret that builds may read, which begins with the name of the stack, as \
                                `ecr-steward/npm`; with `serviceRole` it may be another one. If it is the secret itself, it is known \
                                now: replace it";
-                reader.find(Code::UnknownValue, join_pointer(&fields.at("secrets"), id), message);
+                reader.report(Code::UnknownValue, join_pointer(&fields.at("secrets"), id), message);
             }
         }
         let from = match reader.field(&fields, "source").value() {
@@ -176,10 +176,10 @@ impl BuildConfig {
                 let key = key.value()?;
                 if !is_archive(&key) && !key.ends_with('*') {
                     let message = format!("{} is no zip archive; only those start builds", quoted(&key));
-                    reader.find(Code::UnknownValue, fields.at("key"), message);
+                    reader.report(Code::UnknownValue, fields.at("key"), message);
                 }
                 if !is_source_key(&key) {
-                    reader.find(Code::InvalidPath, fields.at("key"), not_a_source(&key));
+                    reader.report(Code::InvalidPath, fields.at("key"), not_a_source(&key));
                 }
                 Some(From::Key(key))
             }
@@ -195,11 +195,11 @@ impl BuildConfig {
                         "{} is no repository of CodeCommit; write its name alone: letters, digits, `.`, `_` and `-`",
                         quoted(name)
                     );
-                    reader.find(Code::InvalidName, fields.at("repositoryName"), message);
+                    reader.report(Code::InvalidName, fields.at("repositoryName"), message);
                 }
-                let branches = reader.texts(&fields, "branches").optional();
+                let branches = reader.string_list(&fields, "branches").optional();
                 check_references(reader, &branches, &fields.at("branches"), "refs/heads/");
-                let tags = reader.texts(&fields, "tags").optional();
+                let tags = reader.string_list(&fields, "tags").optional();
                 check_references(reader, &tags, &fields.at("tags"), "refs/tags/");
                 Some(From::CodeCommit {
                     repository_name: repository_name.value()?,
@@ -370,7 +370,7 @@ fn check_references(
             continue;
         };
         let message = format!("{} matches nothing: {why}", quoted(pattern));
-        reader.find(Code::InvalidName, format!("{pointer}/{index}"), message);
+        reader.report(Code::InvalidName, format!("{pointer}/{index}"), message);
     }
 }
 
@@ -425,7 +425,7 @@ fn one_of<'a, const N: usize>(
     let there: Vec<&'static str> = names.into_iter().filter(|name| fields.has(name)).collect();
     let [name] = there.as_slice() else {
         let message = format!("there must be exactly one of `{}`", names.join("` and `"));
-        reader.find(Code::SourceConflict, fields.pointer.clone(), message);
+        reader.report(Code::SourceConflict, fields.pointer.clone(), message);
         return None;
     };
     reader.field(fields, name).value().map(|node| (*name, node))
@@ -512,13 +512,13 @@ impl BuildRequest {
             let text = filled(reader, &fields, &key_name);
             if !fields.has(&key_name) {
                 let message = format!("`{key_name}` is missing; add the key of a zip archive");
-                reader.find(Code::MissingField, pointer, message);
+                reader.report(Code::MissingField, pointer, message);
             }
             // Of another bucket `OtherSources` says what is a source.
             if let (Some(None), Some(Some(key))) = (&bucket, &text)
                 && !is_source_key(key)
             {
-                reader.find(Code::InvalidPath, fields.at(&key_name), not_a_source(key));
+                reader.report(Code::InvalidPath, fields.at(&key_name), not_a_source(key));
             }
             return Some(RequestedSource::S3 { bucket: bucket?, key: text??, version_id: version_id? });
         }
@@ -530,7 +530,7 @@ impl BuildRequest {
         for (field, hint) in [(&name, "a CodeCommit repository"), (&commit, "the full id of a commit")] {
             if !fields.has(field) {
                 let message = format!("`{field}` is missing; add {hint}");
-                reader.find(Code::MissingField, pointer.clone(), message);
+                reader.report(Code::MissingField, pointer.clone(), message);
             }
         }
         if let Some(Some(commit_id)) = &commit_id {
@@ -541,7 +541,7 @@ impl BuildRequest {
                      id can be another commit tomorrow",
                     quoted(commit_id)
                 );
-                reader.find(Code::UnknownValue, fields.at(&commit), message);
+                reader.report(Code::UnknownValue, fields.at(&commit), message);
             }
         }
         Some(RequestedSource::CodeCommit {
@@ -570,7 +570,7 @@ fn service_timeout(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
             let message = format!(
                 "no build fits into this time; write {least} to {SERVICE_TIMEOUT_SECONDS} seconds, or leave it out for the most"
             );
-            reader.find(Code::NumberOutOfRange, fields.at(NAME), message);
+            reader.report(Code::NumberOutOfRange, fields.at(NAME), message);
             None
         }
     }
@@ -580,7 +580,7 @@ fn service_timeout(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
 fn filled(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<Option<String>> {
     let text = reader.text(fields, name).optional()?;
     if text.as_deref() == Some("") {
-        reader.find(Code::EmptyString, fields.at(name), format!("`{name}` is empty; leave it out"));
+        reader.report(Code::EmptyString, fields.at(name), format!("`{name}` is empty; leave it out"));
         return None;
     }
     Some(text)

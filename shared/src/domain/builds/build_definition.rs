@@ -173,7 +173,7 @@ pub(crate) fn read(
             "{} is no name of a stage; write letters, digits, `_`, `.` and `-`, a letter first",
             quoted(target)
         );
-        reader.find(Code::UnknownValue, fields.at(&name("target")), message);
+        reader.report(Code::UnknownValue, fields.at(&name("target")), message);
     }
     let build_args = values(reader, fields, &name("buildArgs"), &|key, value| {
         let is_name = is_word(key) && !key.contains(['.', '-']);
@@ -223,11 +223,11 @@ pub(crate) fn read(
     let image_tags = templates(reader, fields, &name("imageTags"));
     let default_branch = reader.text(fields, &name("defaultBranch")).value();
     let cache = reader.boolean(fields, &name("cache")).value();
-    let compute_type = reader.word(fields, &name("computeType"), &COMPUTE_TYPES).value();
-    let profile = reader.word(fields, &name("profile"), &Profile::NAMES).value().unwrap_or_default();
+    let compute_type = reader.one_of(fields, &name("computeType"), &COMPUTE_TYPES).value();
+    let profile = reader.one_of(fields, &name("profile"), &Profile::NAMES).value().unwrap_or_default();
     if let (Profile::Lambda, Some([_, _, ..])) = (profile, platforms.as_deref()) {
         let message = "Lambda takes no image for several platforms; name one";
-        reader.find(Code::PlatformConflict, fields.at(&name("platforms")), message);
+        reader.report(Code::PlatformConflict, fields.at(&name("platforms")), message);
     }
     if reader.findings.len() > before {
         return None;
@@ -288,7 +288,7 @@ fn path(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<String> 
     };
     if let Some(problem) = problem {
         let message = format!("{} is no path in the source: {problem}", quoted(&text));
-        reader.find(Code::InvalidPath, fields.at(name), message);
+        reader.report(Code::InvalidPath, fields.at(name), message);
         return None;
     }
     Some(text)
@@ -310,7 +310,7 @@ fn values(
     };
     if entries.len() > MAX_VALUES {
         let message = format!("there are {}; {MAX_VALUES} is the most", entries.len());
-        reader.find(Code::NumberOutOfRange, pointer.as_str(), message);
+        reader.report(Code::NumberOutOfRange, pointer.as_str(), message);
     }
     for (key, value) in entries {
         let at = crate::domain::text::finding::join_pointer(&pointer, key);
@@ -319,23 +319,27 @@ fn values(
             continue;
         };
         if let Some(message) = problem(key, text) {
-            reader.find(Code::UnknownValue, at, message);
+            reader.report(Code::UnknownValue, at, message);
         } else if text.contains('\0') {
-            reader.find(Code::UnknownValue, at, "it has a NUL in it, which no program can be given");
+            reader.report(Code::UnknownValue, at, "it has a NUL in it, which no program can be given");
         } else if read.insert(key.clone(), text.clone()).is_some() {
-            reader.find(Code::DuplicateKey, at, format!("{} is there more than once; keep one", quoted(key)));
+            reader.report(
+                Code::DuplicateKey,
+                at,
+                format!("{} is there more than once; keep one", quoted(key)),
+            );
         }
     }
     read
 }
 
 fn platforms(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<Vec<Platform>> {
-    let texts = reader.texts(fields, name).value()?;
+    let texts = reader.string_list(fields, name).value()?;
     let mut platforms = Vec::new();
     for (index, text) in texts.iter().enumerate() {
         match Platform::NAMES.into_iter().find(|(known, _)| known == text) {
             Some((_, platform)) => platforms.push(platform),
-            None => reader.find(
+            None => reader.report(
                 Code::UnknownValue,
                 format!("{}/{index}", fields.at(name)),
                 format!("{} is no platform here; write `linux/amd64` or `linux/arm64`", quoted(text)),

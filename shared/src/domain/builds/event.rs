@@ -232,14 +232,14 @@ pub fn read(event: &str) -> Result<Option<Vec<ParsedEvent>>, InvalidEvent> {
     let parsed = match envelope.detail_type.as_deref() {
         Some("Object Created") => {
             const BY: &str = "EventBridge for S3";
-            let created: Created = shaped(detail, BY)?;
+            let created: Created = parse_detail(detail, BY)?;
             let at = time(envelope.time.as_deref(), BY)?;
             let CreatedObject { key, version_id, sequencer } = created.object;
             object(created.bucket.name, key, version_id, sequencer, at)
         }
         Some("CodeCommit Repository State Change") => {
             const BY: &str = "EventBridge for CodeCommit";
-            let change: StateChange = shaped(detail, BY)?;
+            let change: StateChange = parse_detail(detail, BY)?;
             let at = time(envelope.time.as_deref(), BY)?;
             parse_state_change(change, at)?
         }
@@ -249,7 +249,7 @@ pub fn read(event: &str) -> Result<Option<Vec<ParsedEvent>>, InvalidEvent> {
     Ok(Some(vec![parsed]))
 }
 
-fn shaped<'a, T: Deserialize<'a>>(detail: &'a str, by: &'static str) -> Result<T, InvalidEvent> {
+fn parse_detail<'a, T: Deserialize<'a>>(detail: &'a str, by: &'static str) -> Result<T, InvalidEvent> {
     serde_json::from_str(detail).map_err(|error| InvalidEvent::Shape(by, error.to_string()))
 }
 

@@ -81,16 +81,16 @@ impl RestoreRequest {
             && !is_run_id(run_id)
         {
             let message = format!("{} is no name of a run; `ecr-steward runs list` has them", quoted(run_id));
-            reader.find(Code::UnknownValue, fields.at("runId"), message);
+            reader.report(Code::UnknownValue, fields.at("runId"), message);
         }
         let since = reader.text(&fields, "since").optional()?.map(|text| Instant::parse(&text));
         let since = since
             .transpose()
-            .map_err(|error| reader.find(Code::UnknownValue, fields.at("since"), error.to_string()))
+            .map_err(|error| reader.report(Code::UnknownValue, fields.at("since"), error.to_string()))
             .ok()?;
         if image_ids.is_empty() && run_id.is_none() && since.is_none() {
             let message = "it does not say what to restore; add `imageIds`, `runId` or `since`";
-            reader.find(Code::MissingField, "", message);
+            reader.report(Code::MissingField, "", message);
             return None;
         }
         let selection = Selection { image_ids, run_id, since };

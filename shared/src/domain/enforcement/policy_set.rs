@@ -328,7 +328,7 @@ impl PolicySet {
                      leave `approve` out, so that a run previews the file before one enforces it",
                     quoted(approve)
                 );
-                reader.find(Code::UnknownValue, fields.at("approve"), message);
+                reader.report(Code::UnknownValue, fields.at("approve"), message);
             }
             let items = reader.list(&fields, "policies");
             reader.require(&items, &fields, "policies", "a list of policies");
@@ -340,7 +340,7 @@ impl PolicySet {
                         "{} is the name of /policies/{first} too; reports could not tell them apart",
                         quoted(&entry.name)
                     );
-                    reader.find(Code::NameConflict, format!("{at}/name"), message);
+                    reader.report(Code::NameConflict, format!("{at}/name"), message);
                 }
                 policy_set.entries.push(entry);
             }
@@ -523,19 +523,19 @@ fn registry_limits(reader: &mut Reader, fields: &Fields<'_>) -> RegistryLimits {
         return default;
     };
     RegistryLimits {
-        images: reader.positive(&fields, "images").value().unwrap_or(default.images),
+        images: reader.positive_integer(&fields, "images").value().unwrap_or(default.images),
         percent: percent(reader, &fields).unwrap_or(default.percent),
     }
 }
 
 /// `percent`, which is 1 to 100.
 fn percent(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
-    let percent = reader.positive(fields, "percent").value();
+    let percent = reader.positive_integer(fields, "percent").value();
     if let Some(percent) = percent
         && percent > 100
     {
         let message = format!("`percent` is {percent}; write 1 to 100");
-        reader.find(Code::NumberOutOfRange, fields.at("percent"), message);
+        reader.report(Code::NumberOutOfRange, fields.at("percent"), message);
     }
     percent
 }
@@ -543,7 +543,7 @@ fn percent(reader: &mut Reader, fields: &Fields<'_>) -> Option<u64> {
 fn check_account(reader: &mut Reader, account: &str, pointer: &str) {
     if !is_account(account) {
         let message = format!("{} is no account; write its twelve digits in quotes", quoted(account));
-        reader.find(Code::UnknownValue, pointer, message);
+        reader.report(Code::UnknownValue, pointer, message);
     }
 }
 
@@ -554,7 +554,7 @@ fn accounts(reader: &mut Reader, fields: &Fields<'_>) -> Vec<PullingAccount> {
     let named = reader.list(fields, "accounts").value();
     if named.is_some_and(<[Node]>::is_empty) {
         let message = "`accounts` is empty; name at least one".to_owned();
-        reader.find(Code::EmptyList, pointer.clone(), message);
+        reader.report(Code::EmptyList, pointer.clone(), message);
     }
     for (index, node) in named.unwrap_or_default().iter().enumerate() {
         let at = format!("{pointer}/{index}");
@@ -564,11 +564,15 @@ fn accounts(reader: &mut Reader, fields: &Fields<'_>) -> Vec<PullingAccount> {
                 let Some(fields) = reader.fields(node, &at, &["account", "regions"]) else { continue };
                 let account = reader.text(&fields, "account");
                 reader.require(&account, &fields, "account", "the twelve digits of the account, in quotes");
-                let regions = reader.texts(&fields, "regions").value().unwrap_or_default();
+                let regions = reader.string_list(&fields, "regions").value().unwrap_or_default();
                 for (index, region) in regions.iter().enumerate() {
                     if !is_region(region) {
                         let message = format!("{} is no Region; write it like eu-west-1", quoted(region));
-                        reader.find(Code::UnknownValue, format!("{}/{index}", fields.at("regions")), message);
+                        reader.report(
+                            Code::UnknownValue,
+                            format!("{}/{index}", fields.at("regions")),
+                            message,
+                        );
                     }
                 }
                 let Some(account) = account.value() else { continue };
@@ -587,7 +591,7 @@ fn accounts(reader: &mut Reader, fields: &Fields<'_>) -> Vec<PullingAccount> {
         if accounts.iter().any(|named| named.account == account) {
             let message =
                 format!("{} is there more than once; name all its Regions in one entry", quoted(&account));
-            reader.find(Code::NameConflict, at, message);
+            reader.report(Code::NameConflict, at, message);
         }
         accounts.push(PullingAccount { account, regions });
     }
@@ -603,7 +607,7 @@ fn ignored(reader: &mut Reader, fields: &Fields<'_>) -> Vec<IgnoredSource> {
         reader.require(&source, &fields, "source", "the source, as the report calls it");
         let source = source.value();
         if let Some(problem) = source.as_deref().and_then(ignore::why_no_source) {
-            reader.find(Code::UnknownValue, fields.at("source"), problem);
+            reader.report(Code::UnknownValue, fields.at("source"), problem);
         }
         if let Some(first) =
             ignored.iter().position(|entry: &IgnoredSource| Some(&entry.source) == source.as_ref())
@@ -612,14 +616,14 @@ fn ignored(reader: &mut Reader, fields: &Fields<'_>) -> Vec<IgnoredSource> {
             let message = format!(
                 "{ignore} /usage/ignore/{first} already; keep one, since only the first of them is looked at"
             );
-            reader.find(Code::NameConflict, fields.at("source"), message);
+            reader.report(Code::NameConflict, fields.at("source"), message);
         }
         let reason = reader.text(&fields, "reason");
         reader.require(&reason, &fields, "reason", "why the source does not matter");
         let reason = reason.value();
         if reason.as_deref().is_some_and(|reason| reason.trim().is_empty()) {
             let message = "`reason` is empty; write why the source does not matter, which reports say";
-            reader.find(Code::EmptyString, fields.at("reason"), message);
+            reader.report(Code::EmptyString, fields.at("reason"), message);
         }
         let until = match reader.text(&fields, "until").value() {
             None => None,
@@ -627,7 +631,7 @@ fn ignored(reader: &mut Reader, fields: &Fields<'_>) -> Vec<IgnoredSource> {
                 Ok(date) => Some(date),
                 Err(_) => {
                     let message = format!("{} is no date; write it as 2027-01-31", quoted(&text));
-                    reader.find(Code::UnknownValue, fields.at("until"), message);
+                    reader.report(Code::UnknownValue, fields.at("until"), message);
                     continue;
                 }
             },
@@ -646,12 +650,12 @@ fn entry(reader: &mut Reader, node: &Node, pointer: &str) -> Option<Entry> {
     let before = reader.findings.len();
     let name = reader.text(&fields, "name");
     reader.require(&name, &fields, "name", "a name for it, which reports call it by");
-    let repositories = reader.texts(&fields, "repositories");
+    let repositories = reader.string_list(&fields, "repositories");
     reader.require(&repositories, &fields, "repositories", "what the names of its repositories match");
     let repositories = repositories.value().unwrap_or_default();
     check_patterns(reader, &repositories, &fields.at("repositories"));
     let tags = resource_tags(reader, &fields);
-    let apply = reader.word(&fields, "apply", &Apply::NAMES).value().unwrap_or_default();
+    let apply = reader.one_of(&fields, "apply", &Apply::NAMES).value().unwrap_or_default();
     let policy = match apply {
         Apply::Protect => no_rules(reader, &fields),
         Apply::Preview | Apply::Attach | Apply::Delete => rules(reader, &fields),
@@ -673,12 +677,12 @@ fn check_patterns(reader: &mut Reader, patterns: &[String], pointer: &str) {
                  for anything",
                 quoted(pattern)
             );
-            reader.find(Code::InvalidName, format!("{pointer}/{index}"), message);
+            reader.report(Code::InvalidName, format!("{pointer}/{index}"), message);
             continue;
         }
         if let Some(why) = Name::why_never_matched(pattern) {
             let message = format!("{} matches no repository: {why}", quoted(pattern));
-            reader.find(Code::InvalidName, format!("{pointer}/{index}"), message);
+            reader.report(Code::InvalidName, format!("{pointer}/{index}"), message);
         }
     }
 }
@@ -688,7 +692,7 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
     let Some(node) = reader.field(fields, "usage").value() else { return sources };
     let known = ["taskDefinitionRevisions", STACKS, "lists", "ignore", "accounts"];
     let Some(fields) = reader.fields(node, &fields.at("usage"), &known) else { return sources };
-    if let Some(revisions) = reader.positive(&fields, "taskDefinitionRevisions").value() {
+    if let Some(revisions) = reader.positive_integer(&fields, "taskDefinitionRevisions").value() {
         sources.task_definition_revisions = revisions;
     }
     sources.stacks = stacks(reader, &fields);
@@ -701,14 +705,14 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
         let Some(fields) = reader.fields(node, &at, &known) else { continue };
         let key = reader.text(&fields, "key");
         reader.require(&key, &fields, "key", "the key of an object in the stack's bucket");
-        let age = reader.positive(&fields, "maximumAgeInHours").value();
+        let age = reader.positive_integer(&fields, "maximumAgeInHours").value();
         if let Some(hours) = age.filter(|hours| *hours > OLDEST_LIST_IN_HOURS) {
             let message = format!(
                 "`maximumAgeInHours` is {hours}; write {OLDEST_LIST_IN_HOURS} or less: an older list does not say what runs now"
             );
-            reader.find(Code::NumberOutOfRange, fields.at("maximumAgeInHours"), message);
+            reader.report(Code::NumberOutOfRange, fields.at("maximumAgeInHours"), message);
         }
-        let repositories = reader.texts(&fields, "repositories").value().unwrap_or_default();
+        let repositories = reader.string_list(&fields, "repositories").value().unwrap_or_default();
         check_patterns(reader, &repositories, &fields.at("repositories"));
         let Some(key) = key.value() else { continue };
         let is_part = |part: &str| {
@@ -716,16 +720,16 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
         };
         if !key.starts_with(LISTS) || !key.ends_with(".json") || key == format!("{LISTS}.json") {
             let message = format!("{} is not where lists are; write {LISTS}<name>.json", quoted(&key));
-            reader.find(Code::UnknownValue, fields.at("key"), message);
+            reader.report(Code::UnknownValue, fields.at("key"), message);
         } else if !key.split('/').all(is_part) {
             let message = format!(
                 "{} is the key of no list: it is no pattern and no path; write the key of one object",
                 quoted(&key)
             );
-            reader.find(Code::UnknownValue, fields.at("key"), message);
+            reader.report(Code::UnknownValue, fields.at("key"), message);
         } else if sources.lists.iter().any(|list| list.key == key) {
             let message = format!("{} is there more than once; keep one", quoted(&key));
-            reader.find(Code::NameConflict, fields.at("key"), message);
+            reader.report(Code::NameConflict, fields.at("key"), message);
         }
         let maximum_age_in_hours = age.unwrap_or(MAXIMUM_AGE_IN_HOURS);
         let cluster = reader.text(&fields, "cluster").value();
@@ -734,7 +738,7 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
                 key.strip_prefix(LISTS).and_then(|key| key.strip_prefix("eks/")?.strip_suffix(".json"));
             if cluster.trim().is_empty() {
                 let message = "`cluster` is empty; write the name of the cluster whose use the list tells";
-                reader.find(Code::EmptyString, fields.at("cluster"), message);
+                reader.report(Code::EmptyString, fields.at("cluster"), message);
             } else if let Some(of_key) = of_key.filter(|of_key| of_key != cluster) {
                 let message = format!(
                     "{} is the list of the cluster {}, by its key, and cannot be that of {} too; each cluster has a list of its own",
@@ -742,7 +746,7 @@ fn sources(reader: &mut Reader, fields: &Fields<'_>) -> Sources {
                     quoted(of_key),
                     quoted(cluster)
                 );
-                reader.find(Code::UnknownValue, fields.at("cluster"), message);
+                reader.report(Code::UnknownValue, fields.at("cluster"), message);
             }
         }
         let account = reader.text(&fields, "account").value();
@@ -762,10 +766,10 @@ fn stacks(reader: &mut Reader, fields: &Fields<'_>) -> Stacks {
         Some(Node::Bool(true)) => Stacks::Everywhere,
         Some(Node::List(items)) if items.is_empty() => {
             let message = "`stacks` names no repository; write true for all of them, or leave it out";
-            reader.find(Code::EmptyList, pointer, message);
+            reader.report(Code::EmptyList, pointer, message);
             Stacks::Unread
         }
-        Some(Node::List(_)) => match reader.texts(fields, STACKS).value() {
+        Some(Node::List(_)) => match reader.string_list(fields, STACKS).value() {
             Some(patterns) => {
                 check_patterns(reader, &patterns, &pointer);
                 Stacks::Of(patterns)
@@ -794,7 +798,11 @@ fn resource_tags(reader: &mut Reader, fields: &Fields<'_>) -> ResourceTags {
             continue;
         };
         if tags.insert(key.clone(), text.clone()).is_some() {
-            reader.find(Code::DuplicateKey, at, format!("{} is there more than once; keep one", quoted(key)));
+            reader.report(
+                Code::DuplicateKey,
+                at,
+                format!("{} is there more than once; keep one", quoted(key)),
+            );
         }
     }
     tags
@@ -822,7 +830,7 @@ fn no_rules(reader: &mut Reader, fields: &Fields<'_>) -> Option<LifecyclePolicy>
     if reader.field(fields, "rules").value().is_some() {
         let message = "with `apply: protect` the rules are those of the attached lifecycle policy, which is never written; leave \
                        `rules` out, or write `apply: attach`";
-        reader.find(Code::UnknownValue, fields.at("rules"), message);
+        reader.report(Code::UnknownValue, fields.at("rules"), message);
     }
     TakesNothing::new().ok().map(|nothing| nothing.policy().clone())
 }
@@ -834,18 +842,18 @@ fn keep(reader: &mut Reader, fields: &Fields<'_>) -> Keep {
     let Some(fields) = reader.fields(node, &fields.at("keep"), &known) else { return keep };
     if reader.boolean(&fields, "inUse").value() == Some(false) {
         let message = "images in use are always kept; leave `inUse` out, or write true";
-        reader.find(Code::UnknownValue, fields.at("inUse"), message);
+        reader.report(Code::UnknownValue, fields.at("inUse"), message);
     }
-    keep.tags = reader.texts(&fields, "tags").value().unwrap_or_default();
+    keep.tags = reader.string_list(&fields, "tags").value().unwrap_or_default();
     // What matches no tag keeps nothing, and somebody relies on it.
     for (number, pattern) in keep.tags.iter().enumerate() {
         if let Some(problem) = why_no_tag(pattern, true) {
             let pointer = format!("{}/{number}", fields.at("tags"));
-            reader.find(Code::UnknownValue, pointer, format!("{} {problem}", quoted(pattern)));
+            reader.report(Code::UnknownValue, pointer, format!("{} {problem}", quoted(pattern)));
         }
     }
-    keep.newest = reader.positive(&fields, "newest").value().unwrap_or_default();
-    keep.pulled_within_days = reader.positive(&fields, "pulledWithinDays").value();
+    keep.newest = reader.positive_integer(&fields, "newest").value().unwrap_or_default();
+    keep.pulled_within_days = reader.positive_integer(&fields, "pulledWithinDays").value();
     keep
 }
 
@@ -856,9 +864,9 @@ fn limits(reader: &mut Reader, fields: &Fields<'_>) -> Limits {
     let Some(fields) = reader.fields(node, &fields.at("limits"), &known) else { return default };
     let percent = percent(reader, &fields);
     Limits {
-        images: reader.positive(&fields, "images").value().unwrap_or(default.images),
+        images: reader.positive_integer(&fields, "images").value().unwrap_or(default.images),
         percent: percent.unwrap_or(default.percent),
-        remaining: reader.positive(&fields, "remaining").value().unwrap_or(default.remaining),
+        remaining: reader.positive_integer(&fields, "remaining").value().unwrap_or(default.remaining),
     }
 }
 

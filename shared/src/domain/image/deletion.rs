@@ -114,7 +114,7 @@ impl DeletionRequest {
 pub(crate) fn image_ids(items: &[syntax::Node], reader: &mut Reader) -> Option<Vec<ImageId>> {
     if items.is_empty() || items.len() > MAX_IMAGES {
         let message = format!("there are {} images; name 1 to {MAX_IMAGES}", items.len());
-        reader.find(Code::NumberOutOfRange, "/imageIds", message);
+        reader.report(Code::NumberOutOfRange, "/imageIds", message);
         return None;
     }
     let mut seen = BTreeSet::new();
@@ -128,12 +128,12 @@ pub(crate) fn image_ids(items: &[syntax::Node], reader: &mut Reader) -> Option<V
             (Field::Invalid, _) | (_, Field::Invalid) => continue,
             _ => {
                 let message = "write either `imageDigest`, for the image, or `imageTag`, for the tag";
-                reader.find(Code::InvalidImageId, at, message);
+                reader.report(Code::InvalidImageId, at, message);
                 continue;
             }
         };
         if let Some((field, problem)) = id.problem() {
-            reader.find(Code::InvalidImageId, fields.at(field), problem);
+            reader.report(Code::InvalidImageId, fields.at(field), problem);
         } else if seen.insert(id.clone()) {
             image_ids.push(id);
         }

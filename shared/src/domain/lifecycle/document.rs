@@ -250,14 +250,14 @@ impl LifecyclePolicy {
     /// Reads the document from a tree; `text` is what the tree was read from.
     pub(super) fn read(node: &Node, text: &str) -> Result<Self, Vec<Finding>> {
         let mut reader = Reader::default();
-        if !reader.is_policy(node) {
+        if !reader.expect_policy_object(node) {
             return Err(reader.into_findings());
         }
         let characters = text.chars().count();
         if characters > MAX_POLICY_CHARACTERS {
-            reader.find(Code::PolicyTooLong, "", too_long(characters));
+            reader.report(Code::PolicyTooLong, "", too_long(characters));
         } else if characters < MIN_POLICY_CHARACTERS {
-            reader.find(
+            reader.report(
                 Code::PolicyTooShort,
                 "",
                 format!(

@@ -128,7 +128,7 @@ impl SimplePolicy {
     /// Reads `{ skip, rules }`, alone or as the value of `lifecyclePolicy`.
     pub(super) fn read(node: &Node) -> Result<Self, Vec<Finding>> {
         let mut reader = Reader::default();
-        if !reader.is_policy(node) {
+        if !reader.expect_policy_object(node) {
             return Err(reader.into_findings());
         }
         let policy = policy(node, &mut reader);
@@ -164,7 +164,7 @@ fn policy(node: &Node, reader: &mut Reader) -> Option<SimplePolicy> {
         Field::Value(nodes) => nodes,
     };
     if nodes.is_empty() && !skip {
-        reader.find(
+        reader.report(
             Code::EmptyList,
             fields.at("rules"),
             "`rules` is empty; leave it out for the default policy, or write `skip: true` for none",
@@ -199,7 +199,7 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule>
     let tags = selection(&fields, reader);
     let limit = limit(&fields, reader);
     let action =
-        reader.word(&fields, "action", &[("expire", Action::Expire), ("archive", Action::Transition)]);
+        reader.one_of(&fields, "action", &[("expire", Action::Expire), ("archive", Action::Transition)]);
     let action = match action {
         Field::Missing => Field::Value(Action::Expire),
         action => action,
@@ -208,7 +208,7 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule>
     match (limit, action) {
         (Field::Value(Limit::SinceImagePulled(_)), Field::Value(Action::Expire)) => {
             fits = false;
-            reader.find(
+            reader.report(
                 Code::ActionConflict,
                 pointer.clone(),
                 "`maximumDaysSincePull` archives and never expires; add `action: archive`, or limit by \
@@ -217,7 +217,7 @@ fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<SimpleRule>
         }
         (Field::Value(Limit::SinceImageTransitioned(_)), Field::Value(Action::Transition)) => {
             fits = false;
-            reader.find(
+            reader.report(
                 Code::ActionConflict,
                 fields.at("action"),
                 "`maximumDaysInArchive` is about images that are archived already; remove `action`",
@@ -241,7 +241,7 @@ fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Field<Limit> {
     let mut found = Field::Missing;
     let mut names = Vec::new();
     for (name, limit) in LIMITS {
-        let number = reader.positive(fields, name);
+        let number = reader.positive_integer(fields, name);
         if number.is_present() {
             names.push(format!("`{name}`"));
             found = number.map(limit);
@@ -251,7 +251,7 @@ fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Field<Limit> {
         0 if LIMITS.iter().any(|(name, _)| fields.is_null(name)) => Field::Invalid,
         0 => {
             let known: Vec<String> = LIMITS.iter().map(|(name, _)| format!("`{name}`")).collect();
-            reader.find(
+            reader.report(
                 Code::LimitMissing,
                 fields.pointer.clone(),
                 format!("the rule has no limit; add {}", alternatives(&known)),
@@ -260,7 +260,7 @@ fn limit(fields: &Fields<'_>, reader: &mut Reader) -> Field<Limit> {
         }
         1 => found,
         _ => {
-            reader.find(
+            reader.report(
                 Code::LimitConflict,
                 fields.pointer.clone(),
                 format!("the rule has {} limits, {}; keep one", names.len(), names.join(" and ")),
@@ -280,7 +280,7 @@ fn selection(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagSelection> {
         },
         (false, Some(_)) => validate::tag_status_and_list(fields, reader),
         (true, Some(name)) => {
-            reader.find(
+            reader.report(
                 Code::SelectionConflict,
                 fields.pointer.clone(),
                 format!("both `selection` and `{name}`; write the selection one way"),
@@ -293,7 +293,7 @@ fn selection(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagSelection> {
             Field::Invalid
         }
         (false, None) => {
-            reader.find(
+            reader.report(
                 Code::SelectionMissing,
                 fields.pointer.clone(),
                 "the rule does not say which images it is about; add `selection: untagged`, `selection: any` or \
@@ -312,7 +312,7 @@ fn selection_value(node: &Node, pointer: &str, reader: &mut Reader) -> Field<Tag
             other => {
                 let hint =
                     if other == "tagged" { " (for every tagged image: tagPatternList: [\"*\"])" } else { "" };
-                reader.find(
+                reader.report(
                     Code::UnknownValue,
                     pointer,
                     format!(
@@ -329,7 +329,7 @@ fn selection_value(node: &Node, pointer: &str, reader: &mut Reader) -> Field<Tag
             };
             let list: Field<TagList> = validate::tag_list(&fields, reader);
             if !list.is_present() {
-                reader.find(
+                reader.report(
                     Code::TagListMissing,
                     pointer,
                     "the selection names no tags; add `tagPrefixList` or `tagPatternList`",

@@ -67,7 +67,7 @@ pub(super) fn document(node: &Node, reader: &mut Reader) -> Option<Vec<Rule>> {
     reader.require(&field, &fields, "rules", "the list of rules");
     let nodes = field.value()?;
     if nodes.is_empty() {
-        reader.find(Code::EmptyList, "/rules", "`rules` is empty; a policy has at least one rule");
+        reader.report(Code::EmptyList, "/rules", "`rules` is empty; a policy has at least one rule");
     }
     rule_count(nodes.len(), "/rules", reader);
     let mut rules = Vec::with_capacity(nodes.len());
@@ -86,7 +86,7 @@ pub(super) fn document(node: &Node, reader: &mut Reader) -> Option<Vec<Rule>> {
 /// A finding if there are more rules than ECR accepts.
 pub(super) fn rule_count(count: usize, pointer: &str, reader: &mut Reader) {
     if count > MAX_RULES {
-        reader.find(
+        reader.report(
             Code::TooManyRules,
             pointer,
             format!("{count} rules; ECR accepts at most {MAX_RULES}: merge or remove {}", count - MAX_RULES),
@@ -96,7 +96,7 @@ pub(super) fn rule_count(count: usize, pointer: &str, reader: &mut Reader) {
 
 fn rule(node: &Node, pointer: String, reader: &mut Reader) -> Option<(Option<Rule>, RuleFacts)> {
     let fields = reader.fields(node, &pointer, &["rulePriority", "description", "selection", "action"])?;
-    let priority = reader.positive(&fields, "rulePriority");
+    let priority = reader.positive_integer(&fields, "rulePriority");
     reader.require(&priority, &fields, "rulePriority", "a number; the rule with the lowest is applied first");
     let description = reader.text(&fields, "description");
     let selection = reader.field(&fields, "selection");
@@ -143,12 +143,12 @@ fn action(node: &Node, pointer: &str, reader: &mut Reader) -> Field<Action> {
         return Field::Invalid;
     };
     let kind =
-        reader.word(&fields, "type", &[("expire", Action::Expire), ("transition", Action::Transition)]);
+        reader.one_of(&fields, "type", &[("expire", Action::Expire), ("transition", Action::Transition)]);
     reader.require(&kind, &fields, "type", "`expire` or `transition`");
-    let target = reader.word(&fields, "targetStorageClass", &[("archive", ())]);
+    let target = reader.one_of(&fields, "targetStorageClass", &[("archive", ())]);
     match kind {
         Field::Value(Action::Expire) if target.is_present() => {
-            reader.find(
+            reader.report(
                 Code::TargetUnexpected,
                 fields.at("targetStorageClass"),
                 "`targetStorageClass` goes with `transition` only; remove it, or make the type `transition`",
@@ -156,7 +156,7 @@ fn action(node: &Node, pointer: &str, reader: &mut Reader) -> Field<Action> {
             Field::Invalid
         }
         Field::Value(Action::Transition) if !target.is_present() && !fields.is_null("targetStorageClass") => {
-            reader.find(
+            reader.report(
                 Code::TargetMissing,
                 pointer,
                 "`transition` needs a target; add `\"targetStorageClass\": \"archive\"`",
@@ -195,12 +195,12 @@ fn selection_fields(node: &Node, pointer: &str, action: Field<Action>, reader: &
     };
     let tags = tag_status_and_list(&fields, reader);
 
-    let storage_class = reader.word(
+    let storage_class = reader.one_of(
         &fields,
         "storageClass",
         &[("standard", StorageClass::Standard), ("archive", StorageClass::Archive)],
     );
-    let count_type = reader.word(
+    let count_type = reader.one_of(
         &fields,
         "countType",
         &[
@@ -216,8 +216,8 @@ fn selection_fields(node: &Node, pointer: &str, action: Field<Action>, reader: &
         "countType",
         "for example `imageCountMoreThan` or `sinceImagePushed`",
     );
-    let unit = reader.word(&fields, "countUnit", &[("days", ())]);
-    let number = reader.positive(&fields, "countNumber");
+    let unit = reader.one_of(&fields, "countUnit", &[("days", ())]);
+    let number = reader.positive_integer(&fields, "countNumber");
     reader.require(&number, &fields, "countNumber", "a whole number of 1 or more");
 
     let limit = match count_type {
@@ -251,14 +251,14 @@ fn count(
     reader: &mut Reader,
 ) {
     match (kind, has_unit) {
-        (CountType::ImageCountMoreThan, true) => reader.find(
+        (CountType::ImageCountMoreThan, true) => reader.report(
             Code::CountUnitUnexpected,
             fields.at("countUnit"),
             "`imageCountMoreThan` counts images, not days; remove `countUnit`",
         ),
         (CountType::ImageCountMoreThan, false) | (_, true) => {}
         (_, false) if fields.is_null("countUnit") => {}
-        (_, false) => reader.find(
+        (_, false) => reader.report(
             Code::CountUnitMissing,
             fields.pointer.clone(),
             "a limit by age needs its unit; add `\"countUnit\": \"days\"`",
@@ -266,7 +266,7 @@ fn count(
     }
     let at_type = || fields.at("countType");
     if kind == CountType::SinceImagePulled && action == Field::Value(Action::Expire) {
-        reader.find(
+        reader.report(
             Code::PulledNeedsTransition,
             at_type(),
             "`sinceImagePulled` goes with the action `transition` only; archive these images, or limit by \
@@ -275,21 +275,21 @@ fn count(
     }
     if kind == CountType::SinceImageTransitioned {
         if action == Field::Value(Action::Transition) {
-            reader.find(
+            reader.report(
                 Code::TransitionedNeedsExpire,
                 at_type(),
                 "`sinceImageTransitioned` selects images that are archived already; make the action `expire`",
             );
         }
         if matches!(storage_class, Field::Missing | Field::Value(StorageClass::Standard)) {
-            reader.find(
+            reader.report(
                 Code::TransitionedNeedsArchive,
                 at_type(),
                 "`sinceImageTransitioned` is about archived images; add `\"storageClass\": \"archive\"`",
             );
         }
     } else if storage_class == Field::Value(StorageClass::Archive) {
-        reader.find(
+        reader.report(
             Code::ArchiveNeedsTransitioned,
             fields.at("storageClass"),
             "archived images are selected by `sinceImageTransitioned` only; change `countType`, or remove \
@@ -301,7 +301,7 @@ fn count(
 /// A finding when archived images would expire before they may.
 pub(super) fn days_in_archive(days: u64, pointer: &str, reader: &mut Reader) {
     if days < MIN_DAYS_IN_ARCHIVE {
-        reader.find(
+        reader.report(
             Code::ArchivedTooBriefly,
             pointer,
             format!("{days} days in the archive; ECR accepts {MIN_DAYS_IN_ARCHIVE} or more"),
@@ -311,7 +311,7 @@ pub(super) fn days_in_archive(days: u64, pointer: &str, reader: &mut Reader) {
 
 /// `tagStatus` with the tag list of `tagged`, in either model's spelling.
 pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagSelection> {
-    let status = reader.word(
+    let status = reader.one_of(
         fields,
         "tagStatus",
         &[("tagged", TagStatus::Tagged), ("untagged", TagStatus::Untagged), ("any", TagStatus::Any)],
@@ -324,7 +324,7 @@ pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> F
                 return Field::Invalid;
             }
             if !list.is_present() {
-                reader.find(
+                reader.report(
                     Code::TagListMissing,
                     fields.pointer.clone(),
                     "`tagged` needs to know which tags; add `tagPrefixList` or `tagPatternList` (`[\"*\"]` for every \
@@ -337,7 +337,7 @@ pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> F
         Field::Value(other) => {
             for name in ["tagPrefixList", "tagPatternList"] {
                 if fields.has(name) {
-                    reader.find(
+                    reader.report(
                         Code::TagListUnexpected,
                         fields.at(name),
                         format!(
@@ -354,13 +354,13 @@ pub(super) fn tag_status_and_list(fields: &Fields<'_>, reader: &mut Reader) -> F
 
 /// `tagPrefixList` or `tagPatternList`, of which there is at most one.
 pub(super) fn tag_list(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagList> {
-    let prefixes = reader.texts(fields, "tagPrefixList");
-    let patterns = reader.texts(fields, "tagPatternList");
+    let prefixes = reader.string_list(fields, "tagPrefixList");
+    let patterns = reader.string_list(fields, "tagPatternList");
     if let Field::Value(patterns) = &patterns {
         for (index, pattern) in patterns.iter().enumerate() {
             let wildcards = pattern.bytes().filter(|byte| *byte == b'*').count();
             if wildcards > MAX_WILDCARDS {
-                reader.find(
+                reader.report(
                     Code::TooManyWildcards,
                     format!("{}/{index}", fields.at("tagPatternList")),
                     format!(
@@ -375,7 +375,7 @@ pub(super) fn tag_list(fields: &Fields<'_>, reader: &mut Reader) -> Field<TagLis
         (Field::Missing, patterns) => patterns.map(TagList::Patterns),
         (prefixes, Field::Missing) => prefixes.map(TagList::Prefixes),
         _ => {
-            reader.find(
+            reader.report(
                 Code::TagListConflict,
                 fields.pointer.clone(),
                 "both `tagPrefixList` and `tagPatternList`; keep one (the prefix `v` is the pattern `v*`)",
@@ -392,7 +392,7 @@ pub(super) fn against_each_other(rules: &[RuleFacts], reader: &mut Reader) {
         if rule.priority.is_some()
             && let Some(twin) = earlier.iter().find(|other| other.priority == rule.priority)
         {
-            reader.find(
+            reader.report(
                 Code::DuplicatePriority,
                 rule.priority_pointer.clone(),
                 format!("{} is there already; give each rule a `rulePriority` of its own", twin.name),
@@ -414,7 +414,7 @@ pub(super) fn against_each_other(rules: &[RuleFacts], reader: &mut Reader) {
                     (Code::DuplicateTagList, &rule.list_pointer, format!("the same `{}`", list.field()))
                 }
             };
-            reader.find(
+            reader.report(
                 code,
                 pointer.clone(),
                 format!(
@@ -431,7 +431,7 @@ pub(super) fn against_each_other(rules: &[RuleFacts], reader: &mut Reader) {
                 .filter(|other| other.tags != Some(TagSelection::Any) && other.priority > Some(priority))
                 .max_by_key(|other| other.priority)
         {
-            reader.find(
+            reader.report(
                 Code::AnyRuleNotLast,
                 rule.priority_pointer.clone(),
                 format!(

@@ -191,14 +191,14 @@ impl RepositorySpecs {
             ("MUTABLE_WITH_EXCLUSION", (false, true)),
             ("IMMUTABLE_WITH_EXCLUSION", (true, true)),
         ];
-        let word = self.reader.word(fields, &field, &words).optional();
+        let word = self.reader.one_of(fields, &field, &words).optional();
         let filters = self.filters(fields, &filters_field);
         let (immutable, with_exclusion) = word?.unwrap_or_default();
         let exclusions = filters?;
         if with_exclusion && exclusions.is_empty() {
             let message =
                 format!("this needs `{filters_field}`; add one, or write it without `_WITH_EXCLUSION`");
-            self.reader.find(Code::MissingField, fields.at(&field), message);
+            self.reader.report(Code::MissingField, fields.at(&field), message);
             return None;
         }
         let (exclusions, pointers): (Vec<String>, Vec<String>) = exclusions.into_iter().unzip();
@@ -212,7 +212,7 @@ impl RepositorySpecs {
                     filters.len(),
                     MAX_FILTERS - 1
                 );
-                self.reader.find(Code::NumberOutOfRange, fields.at(&filters_field), message);
+                self.reader.report(Code::NumberOutOfRange, fields.at(&filters_field), message);
                 None
             }
             Err(Movable::ByFilter(place)) => {
@@ -223,7 +223,7 @@ impl RepositorySpecs {
                      that matches none of them, as `dev-*`",
                     quoted(filter)
                 );
-                self.reader.find(Code::ProtectionTagsMovable, pointer, message);
+                self.reader.report(Code::ProtectionTagsMovable, pointer, message);
                 None
             }
         }
@@ -235,11 +235,11 @@ impl RepositorySpecs {
         let pointer = fields.at(name);
         let before = self.reader.findings.len();
         if items.is_empty() {
-            self.reader.find(Code::EmptyList, &*pointer, format!("`{name}` is empty; name at least one"));
+            self.reader.report(Code::EmptyList, &*pointer, format!("`{name}` is empty; name at least one"));
         }
         if items.len() > MAX_FILTERS {
             let message = format!("there are {} filters; ECR takes {MAX_FILTERS} at most", items.len());
-            self.reader.find(Code::NumberOutOfRange, &*pointer, message);
+            self.reader.report(Code::NumberOutOfRange, &*pointer, message);
         }
         let mut filters = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
@@ -251,7 +251,7 @@ impl RepositorySpecs {
                     let Some(fields) = self.fields(item, &at, &["filterType", "filter"], &[]) else {
                         continue;
                     };
-                    let _ = self.reader.word(&fields, &kind, &[("WILDCARD", ())]);
+                    let _ = self.reader.one_of(&fields, &kind, &[("WILDCARD", ())]);
                     let filter = self.reader.text(&fields, &value);
                     self.reader.require(
                         &filter,
@@ -269,7 +269,7 @@ impl RepositorySpecs {
                     "{} is no filter; write 1 to 128 letters, digits, `.`, `_`, `-` and `*`",
                     quoted(&filter)
                 );
-                self.reader.find(Code::UnknownValue, &*at, message);
+                self.reader.report(Code::UnknownValue, &*at, message);
             }
             filters.push((filter, at));
         }
@@ -290,7 +290,7 @@ impl RepositorySpecs {
         };
         let fields = self.fields(node, &fields.at(&field), &["encryptionType", "kmsKey"], &[])?;
         let (type_field, key_field) = (self.spelling.of("encryptionType"), self.spelling.of("kmsKey"));
-        let encryption_type = self.reader.word(&fields, &type_field, &EncryptionType::NAMES);
+        let encryption_type = self.reader.one_of(&fields, &type_field, &EncryptionType::NAMES);
         self.reader.require(&encryption_type, &fields, &type_field, "AES256, KMS or KMS_DSSE");
         let key = self.reader.text(&fields, &key_field).optional();
         let (encryption_type, kms_key) = (encryption_type.value()?, key?);
@@ -313,7 +313,7 @@ impl RepositorySpecs {
             _ => None,
         };
         if let Some((code, message)) = problem {
-            self.reader.find(code, fields.at(&key_field), message);
+            self.reader.report(code, fields.at(&key_field), message);
             return None;
         }
         Some(Encryption { encryption_type, kms_key })
@@ -342,11 +342,11 @@ impl RepositorySpecs {
                     quoted(&key),
                     ownership::PREFIX
                 );
-                self.reader.find(Code::ReservedTag, fields.at("Key"), message);
+                self.reader.report(Code::ReservedTag, fields.at("Key"), message);
             }
             if tags.insert(key.clone(), value).is_some() {
                 let message = format!("{} is there more than once; keep one", quoted(&key));
-                self.reader.find(Code::DuplicateKey, fields.at("Key"), message);
+                self.reader.report(Code::DuplicateKey, fields.at("Key"), message);
             }
         }
         let most = match self.spelling {
@@ -358,7 +358,7 @@ impl RepositorySpecs {
                 "there are {} tags; {most} is the most, since ECR takes {MAX_TAGS} and this stack adds its own",
                 tags.len()
             );
-            self.reader.find(Code::NumberOutOfRange, pointer, message);
+            self.reader.report(Code::NumberOutOfRange, pointer, message);
         }
         (self.reader.findings.len() == before).then_some(tags)
     }
@@ -377,13 +377,13 @@ impl RepositorySpecs {
         if !length.contains(&characters) {
             let message =
                 format!("it has {characters} characters; write {} to {}", length.start(), length.end());
-            self.reader.find(Code::NumberOutOfRange, fields.at(name), message);
+            self.reader.report(Code::NumberOutOfRange, fields.at(name), message);
         } else if let Some(character) = text.chars().find(|&c| !is_known(c)) {
             let message = format!(
                 "{} is not allowed in a tag; write letters, digits, spaces and `_ . : / = + - @`",
                 quoted(&character.to_string())
             );
-            self.reader.find(Code::UnknownValue, fields.at(name), message);
+            self.reader.report(Code::UnknownValue, fields.at(name), message);
         }
     }
 
@@ -391,7 +391,7 @@ impl RepositorySpecs {
         let (object, text) = (self.spelling.of("lifecyclePolicy"), self.spelling.of("lifecyclePolicyText"));
         if fields.has(&object) && fields.has(&text) {
             let message = format!("there are both `{object}` and `{text}`; keep one");
-            self.reader.find(Code::LifecyclePolicyConflict, fields.at(&text), message);
+            self.reader.report(Code::LifecyclePolicyConflict, fields.at(&text), message);
             return None;
         }
         if let Some(text) = self.reader.text(fields, &text).optional()? {
@@ -449,7 +449,7 @@ impl RepositorySpecs {
         let (access, literal) = (self.spelling.of("pullAccess"), self.spelling.of("repositoryPolicyText"));
         if fields.has(&access) && fields.has(&literal) {
             let message = format!("there are both `{access}` and `{literal}`; keep one");
-            self.reader.find(Code::RepositoryPolicyConflict, fields.at(&literal), message);
+            self.reader.report(Code::RepositoryPolicyConflict, fields.at(&literal), message);
             return None;
         }
         if let Some(node) = self.reader.field(fields, &access).optional()? {
@@ -480,7 +480,7 @@ impl RepositorySpecs {
         match problem {
             None => Some(RepositoryPolicy::Literal(text)),
             Some(problem) => {
-                self.reader.find(Code::InvalidRepositoryPolicy, fields.at(&literal), problem);
+                self.reader.report(Code::InvalidRepositoryPolicy, fields.at(&literal), problem);
                 None
             }
         }
@@ -491,11 +491,11 @@ impl RepositorySpecs {
         let (ids, organization, lambda) =
             (self.spelling.of("accountIds"), self.spelling.of("organizationId"), self.spelling.of("lambda"));
         let before = self.reader.findings.len();
-        let account_ids = self.reader.texts(&fields, &ids).optional();
+        let account_ids = self.reader.string_list(&fields, &ids).optional();
         for (index, id) in account_ids.iter().flatten().flatten().enumerate() {
             if id.len() != 12 || !id.bytes().all(|byte| byte.is_ascii_digit()) {
                 let message = format!("{} is not an account id, which has twelve digits", quoted(id));
-                self.reader.find(
+                self.reader.report(
                     Code::InvalidAccountId,
                     join_pointer(&fields.at(&ids), &index.to_string()),
                     message,
@@ -513,7 +513,7 @@ impl RepositorySpecs {
                     "{} is not the id of an organisation, which is `o-` and 10 to 32 letters and digits",
                     quoted(id)
                 );
-                self.reader.find(Code::InvalidOrganizationId, fields.at(&organization), message);
+                self.reader.report(Code::InvalidOrganizationId, fields.at(&organization), message);
             }
         }
         let lambda = self.reader.boolean(&fields, &lambda).optional();

@@ -104,6 +104,7 @@ impl Fields<'_> {
 /// Collects the findings of one document.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
+    /// The findings so far.
     pub(crate) findings: Vec<Finding>,
     /// Whether booleans may be strings, as CloudFormation sends them.
     pub(crate) quoted_scalars: bool,
@@ -130,7 +131,8 @@ impl Reader {
         }
     }
 
-    pub(crate) fn find(&mut self, code: Code, pointer: impl Into<String>, message: impl Into<String>) {
+    /// Adds a finding.
+    pub(crate) fn report(&mut self, code: Code, pointer: impl Into<String>, message: impl Into<String>) {
         self.findings.push(Finding::new(code, pointer, message));
     }
 
@@ -147,8 +149,8 @@ impl Reader {
             let at = || join_pointer(pointer, key);
             match times {
                 1 if known.contains(&key.as_str()) => {}
-                1 => self.find(Code::UnknownField, at(), unknown_field(key, known)),
-                2 => self.find(
+                1 => self.report(Code::UnknownField, at(), unknown_field(key, known)),
+                2 => self.report(
                     Code::DuplicateKey,
                     at(),
                     format!("{} is there more than once; keep one", quoted(key)),
@@ -172,7 +174,7 @@ impl Reader {
                     .any(|known| known.code == Code::NullValue && known.pointer == pointer)
                 {
                     let message = format!("`{name}` is null; give it a value or leave it out");
-                    self.find(Code::NullValue, pointer, message);
+                    self.report(Code::NullValue, pointer, message);
                 }
                 Field::Missing
             }
@@ -183,14 +185,19 @@ impl Reader {
     /// A finding when the field is not there.
     pub(crate) fn require<T>(&mut self, field: &Field<T>, fields: &Fields<'_>, name: &str, hint: &str) {
         if !field.is_present() && !fields.is_null(name) {
-            self.find(Code::MissingField, fields.pointer.clone(), format!("`{name}` is missing; add {hint}"));
+            self.report(
+                Code::MissingField,
+                fields.pointer.clone(),
+                format!("`{name}` is missing; add {hint}"),
+            );
         }
     }
 
+    /// A string.
     pub(crate) fn text(&mut self, fields: &Fields<'_>, name: &str) -> Field<String> {
         match self.field(fields, name) {
             Field::Value(Node::Text(text)) => Field::Value(text.clone()),
-            field => self.not(field, fields, name, "a string"),
+            field => self.type_mismatch(field, fields, name, "a string"),
         }
     }
 
@@ -216,19 +223,20 @@ impl Reader {
         };
         let named = found.map_err(|finding| self.findings.push(finding)).ok()?;
         if of_path.is_some_and(|of_path| of_path != named) {
-            self.find(Code::NameConflict, fields.at(name), OTHER_NAME);
+            self.report(Code::NameConflict, fields.at(name), OTHER_NAME);
             return None;
         }
         Some(named)
     }
 
+    /// A boolean, or `"true"` and `"false"` where scalars may be quoted.
     pub(crate) fn boolean(&mut self, fields: &Fields<'_>, name: &str) -> Field<bool> {
         match self.field(fields, name) {
             Field::Value(Node::Bool(value)) => Field::Value(*value),
             Field::Value(Node::Text(text)) if self.quoted_scalars && is_boolean(text) => {
                 Field::Value(text.eq_ignore_ascii_case("true"))
             }
-            field => self.not(field, fields, name, "true or false"),
+            field => self.type_mismatch(field, fields, name, "true or false"),
         }
     }
 
@@ -240,18 +248,18 @@ impl Reader {
             Field::Value(Node::Text(text)) if self.quoted_scalars && is_boolean(text) => {
                 Field::Value(Some(text.eq_ignore_ascii_case("true")))
             }
-            field => self.not(field, fields, name, &format!("true, false or {word}")),
+            field => self.type_mismatch(field, fields, name, &format!("true, false or {word}")),
         }
     }
 
     /// A whole number of one or more.
-    pub(crate) fn positive(&mut self, fields: &Fields<'_>, name: &str) -> Field<u64> {
+    pub(crate) fn positive_integer(&mut self, fields: &Fields<'_>, name: &str) -> Field<u64> {
         let field = self.field(fields, name);
         let written = match field {
             Field::Value(Node::Whole(number)) if *number >= 1 => return Field::Value(*number),
             Field::Value(Node::Whole(number)) => number.to_string(),
             Field::Value(Node::Number(number)) => shown_number(*number),
-            field => return self.not(field, fields, name, "a whole number of 1 or more"),
+            field => return self.type_mismatch(field, fields, name, "a whole number of 1 or more"),
         };
         let message = if matches!(field, Field::Value(Node::Number(number)) if *number > 9e15 && number.fract() == 0.0)
         {
@@ -259,12 +267,17 @@ impl Reader {
         } else {
             format!("`{name}` is {written}; write a whole number of 1 or more")
         };
-        self.find(Code::NumberOutOfRange, fields.at(name), message);
+        self.report(Code::NumberOutOfRange, fields.at(name), message);
         Field::Invalid
     }
 
     /// One of a field's words.
-    pub(crate) fn word<T: Copy>(&mut self, fields: &Fields<'_>, name: &str, words: &[(&str, T)]) -> Field<T> {
+    pub(crate) fn one_of<T: Copy>(
+        &mut self,
+        fields: &Fields<'_>,
+        name: &str,
+        words: &[(&str, T)],
+    ) -> Field<T> {
         let Field::Value(text) = self.text(fields, name) else {
             return if fields.has(name) { Field::Invalid } else { Field::Missing };
         };
@@ -272,7 +285,7 @@ impl Reader {
             return Field::Value(*value);
         }
         let expected: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
-        self.find(
+        self.report(
             Code::UnknownValue,
             fields.at(name),
             format!("`{name}` is {}; write {}", quoted(&text), alternatives(&expected)),
@@ -281,14 +294,14 @@ impl Reader {
     }
 
     /// A list of one or more strings, none of them empty.
-    pub(crate) fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Field<Vec<String>> {
+    pub(crate) fn string_list(&mut self, fields: &Fields<'_>, name: &str) -> Field<Vec<String>> {
         let items = match self.field(fields, name) {
             Field::Value(Node::List(items)) => items,
-            field => return self.not(field, fields, name, "a list of strings"),
+            field => return self.type_mismatch(field, fields, name, "a list of strings"),
         };
         let pointer = fields.at(name);
         if items.is_empty() {
-            self.find(Code::EmptyList, pointer, format!("`{name}` is empty; name at least one"));
+            self.report(Code::EmptyList, pointer, format!("`{name}` is empty; name at least one"));
             return Field::Invalid;
         }
         let before = self.findings.len();
@@ -297,10 +310,10 @@ impl Reader {
             let at = format!("{pointer}/{index}");
             match item {
                 Node::Text(text) if text.is_empty() => {
-                    self.find(Code::EmptyString, at, format!("an empty string in `{name}`; remove it"));
+                    self.report(Code::EmptyString, at, format!("an empty string in `{name}`; remove it"));
                 }
                 Node::Text(text) => texts.push(text.clone()),
-                Node::Null => self.find(Code::NullValue, at, format!("null in `{name}`; remove it")),
+                Node::Null => self.report(Code::NullValue, at, format!("null in `{name}`; remove it")),
                 other => self.wrong_type(other, &at, "a string"),
             }
         }
@@ -310,11 +323,17 @@ impl Reader {
     pub(crate) fn list<'a>(&mut self, fields: &Fields<'a>, name: &str) -> Field<&'a [Node]> {
         match self.field(fields, name) {
             Field::Value(Node::List(items)) => Field::Value(items),
-            field => self.not(field, fields, name, "a list"),
+            field => self.type_mismatch(field, fields, name, "a list"),
         }
     }
 
-    fn not<T>(&mut self, field: Field<&Node>, fields: &Fields<'_>, name: &str, expected: &str) -> Field<T> {
+    fn type_mismatch<T>(
+        &mut self,
+        field: Field<&Node>,
+        fields: &Fields<'_>,
+        name: &str,
+        expected: &str,
+    ) -> Field<T> {
         match field {
             Field::Missing => Field::Missing,
             Field::Invalid => Field::Invalid,
@@ -325,6 +344,7 @@ impl Reader {
         }
     }
 
+    /// Adds a finding about a value of another type, with what to change where that is plain.
     pub(crate) fn wrong_type(&mut self, node: &Node, pointer: &str, expected: &str) {
         let hint = match node {
             Node::Whole(_) | Node::Number(_) | Node::Bool(_) if expected == "a string" => {
@@ -343,7 +363,7 @@ impl Reader {
             Node::Text(_) if expected.starts_with("a list") => "; put it in brackets",
             _ => "",
         };
-        self.find(Code::WrongType, pointer, format!("{} where {expected} is needed{hint}", node.kind()));
+        self.report(Code::WrongType, pointer, format!("{} where {expected} is needed{hint}", node.kind()));
     }
 }
 
@@ -358,10 +378,10 @@ impl Reader {
     }
 
     /// Whether the document is an object. If it is not, that is the only finding.
-    pub(crate) fn is_policy(&mut self, node: &Node) -> bool {
+    pub(crate) fn expect_policy_object(&mut self, node: &Node) -> bool {
         match node {
             Node::Object(_) => return true,
-            Node::Null => self.find(
+            Node::Null => self.report(
                 Code::WrongType,
                 "",
                 "there is no policy in it; write one, or `{}` for the default policy",

@@ -328,7 +328,7 @@ fn picture(report: &RunReport) -> Markup {
         .collect();
     html! {
         figure.registry {
-            figcaption { (both(all)) " in " (repositories(totals.repositories)) ": what becomes of them" }
+            figcaption { (both(all)) " in " (repositories(totals.repositories)) }
             div.whole role="img" aria-label=(described.join(", ")) {
                 @for (class, _, amount) in &parts {
                     @if amount.image_size_in_bytes > 0 { (bar(class, amount.image_size_in_bytes, all.image_size_in_bytes)) }
@@ -419,7 +419,7 @@ fn trend(report: &RunReport) -> Markup {
         @if !report.earlier_runs.is_empty() {
             section aria-labelledby="trend" {
                 h2 #trend { "The last runs" }
-                div.scroll tabindex="0" role="group" aria-labelledby="trend" {
+                div.grid { div.scroll tabindex="0" role="group" aria-labelledby="trend" {
                     table.figures.trend {
                         thead {
                             tr {
@@ -437,17 +437,17 @@ fn trend(report: &RunReport) -> Markup {
                                         (text::minute(run.started_at)) @if place == 0 { ", this one" }
                                         span.bar aria-hidden="true" { (bar("stay", run.images.image_size_in_bytes, most)) }
                                     }
-                                    td { (word(run.status)) @if run.dry_run { " " small { "dry run" } } }
-                                    td.number { (grouped(run.images.image_total_count)) }
-                                    td.number { (bytes(run.images.image_size_in_bytes)) }
-                                    td.number { (bytes(run.expiring.image_size_in_bytes)) }
-                                    td.number { (bytes(run.deleted.image_size_in_bytes)) }
-                                    td.number { (grouped(run.needing_attention)) }
+                                    td data-name="Status" { (word(run.status)) @if run.dry_run { " " small { "dry run" } } }
+                                    td.number data-name="Images" { (grouped(run.images.image_total_count)) }
+                                    td.number data-name="Size" { (bytes(run.images.image_size_in_bytes)) }
+                                    td.number data-name="Expired" { (bytes(run.expiring.image_size_in_bytes)) }
+                                    td.number data-name="Deleted" { (bytes(run.deleted.image_size_in_bytes)) }
+                                    td.number data-name="Need attention" { (grouped(run.needing_attention)) }
                                 }
                             }
                         }
                     }
-                }
+                } }
             }
         }
     }

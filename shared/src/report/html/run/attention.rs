@@ -102,7 +102,7 @@ pub(super) fn section(report: &RunReport, causes: &Causes) -> Markup {
                             @if gaps.len() > SHOWN { li { "and " (grouped((gaps.len() - SHOWN) as u64)) " more problems" } }
                         }
                         p.muted {
-                            "Mend the source. Until then nothing is deleted from the repositories that it may use images of. If it does not \
+                            "Repair the source. Until then nothing is deleted from the repositories that it may use images of. If it does not \
                              matter, add the entry to " code { "ignore" } " below " code { "usage" } " in the policies file."
                         }
                     }

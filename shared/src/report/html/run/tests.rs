@@ -381,7 +381,7 @@ fn every_number_is_on_the_page() {
     assert_eq!(
         parts,
         [
-            "900 images, 45 GB in 14 repositories: what becomes of them Deleted 32 images, 1.7 GB",
+            "900 images, 45 GB in 14 repositories Deleted 32 images, 1.7 GB",
             "Expired, and not deleted by this run 10 images, 502 MB",
             "Archived 1 image, 52 MB",
             "Protected (in use) 4 images, 202 MB",

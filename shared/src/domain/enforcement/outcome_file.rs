@@ -4,7 +4,6 @@
 //! In a line the results of images are in [`columns`]. Objects of earlier versions are not compressed, and have every result in full;
 //! they are read as well.
 
-
 use serde::{Deserialize, Serialize};
 use zlib_rs::{DeflateConfig, Inflate, InflateFlush, ReturnCode, Status, Strategy};
 

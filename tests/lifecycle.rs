@@ -1001,8 +1001,7 @@ fn functions_side_by_side_have_the_whole_rate_of_calls_and_no_more() {
     aws.list(REPOSITORIES, 5, Duration::from_millis(5));
     aws.limit(20.0, 20.0);
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies_file("")));
-    let defaults =
-        ["EcrRequestsPerSecond", "MaxConcurrency"].map(|parameter| tests::template::default_of(parameter));
+    let defaults = ["EcrRequestsPerSecond", "MaxConcurrency"].map(tests::template::default_of);
     let paced = [("ECR_REQUESTS_PER_SECOND", &*defaults[0]), ("MAX_CONCURRENCY", &*defaults[1])];
     let start = |aws: &EcrStub, name: &str| cloud::function_with(aws, name, PLENTY, &paced);
     let steward = Steward::of(aws, start);

@@ -308,7 +308,7 @@ mod tests {
     fn batches_hold_about_the_same_work() {
         let sizes = Sizes::from([("app/001".to_owned(), 60_000)]);
         // 309 calls.
-        assert_eq!(counts(250, &sizes, 2), [20, 77, 77, 76]);
+        assert_eq!(counts(250, &sizes, 2), [19, 77, 77, 77]);
         // One repository of more calls than a batch has.
         let sizes = Sizes::from([("app/001".to_owned(), 300_000)]);
         assert_eq!(counts(40, &sizes, 2), [2, 38]);
@@ -328,7 +328,9 @@ mod tests {
         assert_eq!(counts(1050, &none, 2), [vec![100; 10], vec![25, 25]].concat());
         for repositories in 0..2300 {
             let counts = counts(repositories, &none, 3);
-            assert!(counts.len() <= 3 || counts.len() % 3 == 0, "{repositories}: {counts:?}");
+            // Of two repositories on the last page there are no three batches.
+            let is_even = counts.len() <= 3 || counts.len() % 3 == 0 || repositories % 1000 < 3;
+            assert!(is_even, "{repositories}: {counts:?}");
         }
     }
 

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tests::binaries::binary;
 use tests::cloud::{BUCKET, NO_BUCKET};
 use tests::ecr_stub::{EcrStub, Fault, Image};
+use tests::http;
 use tests::site::HOST;
 use tests::terminal::{self, bare, signed_in};
 
@@ -130,6 +131,22 @@ fn a_host_that_answers_a_byte_at_a_time_is_given_up() {
     assert!(told.contains(&format!("{host}: the answer came too slowly to be whole in time")), "{told}");
     assert!(told.contains("look at the network"), "{told}");
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_host_that_is_none_of_aws_is_called_so() {
+    for (status, body) in
+        [(200, "<html>Sign in</html>"), (404, "<html>Not found</html>"), (405, ""), (501, "")]
+    {
+        let host = http::serve(move |_, stream| {
+            let headers = vec![("content-type".to_owned(), "text/html".to_owned())];
+            http::Response { status, headers, body: body.as_bytes().to_vec() }.write(stream)
+        });
+        let url = format!("http://{host}");
+        let output = refusal(signed_in(&account()).args(["snapshot", "--all", "--endpoint-url", &url]));
+        let expected = format!("(HTTP status {status}) is none of AWS");
+        assert!(output.contains(&expected) && output.contains("--endpoint-url"), "{output}");
+    }
 }
 
 #[test]

@@ -197,11 +197,11 @@ impl AwsError {
                     (Some(code), _) if Failure::of_code(code) != Failure::Unexpected => {
                         (Failure::of_code(code), error.message().unwrap_or_default().to_owned())
                     }
-                    // AWS answers in JSON or XML, and never sends elsewhere but S3.
-                    (None, 200..400) => {
+                    // AWS answers in JSON or XML with the name of the error, and never sends elsewhere but S3.
+                    (None, 200..400 | 404 | 405 | 501) => {
                         let message = format!(
-                            "the answer (HTTP status {status}) is none of AWS; it is often the page of a proxy, or of a network that \
-                             one has to sign in to"
+                            "the answer (HTTP status {status}) is none of AWS; it is often the page of a proxy, of a network that one \
+                             has to sign in to, or of another host than the one that was meant by --endpoint-url or AWS_ENDPOINT_URL"
                         );
                         (Failure::Unexpected, message)
                     }

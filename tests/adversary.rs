@@ -379,8 +379,12 @@ fn at_a_terminal_a_repository_that_cannot_be_read_fails_alone() {
     steward.aws.fault("ListTagsForResource", Fault::Denied, 1);
     let (code, report) = at_a_terminal(&steward, &[]);
     assert_eq!(code, Some(1));
-    assert_eq!(of(&report, "r00")["status"], "FAILED", "{report:#}");
-    assert_eq!(["r00", "r01", "r02"].map(|name| steward.digests(name).len()), [2, 1, 1], "{report:#}");
+    // Tags of several repositories are read at the same time: any of them may be the one.
+    let names = ["r00", "r01", "r02"];
+    let failed = names.map(|name| of(&report, name)["status"] == "FAILED");
+    assert_eq!(failed.iter().filter(|is_failed| **is_failed).count(), 1, "{report:#}");
+    let left = failed.map(|is_failed| if is_failed { 2 } else { 1 });
+    assert_eq!(names.map(|name| steward.digests(name).len()), left, "{report:#}");
 }
 
 /// A run that could look at nothing has shown nobody what the policies file does.

@@ -44,7 +44,7 @@ fn the_demo_shows_a_preview_from_the_program_alone() {
     let file = folder.path().join("page.html");
     printed(&alone(&["--file", file.to_str().unwrap(), "--no-open"]));
     assert_eq!(fs::read_to_string(file).unwrap(), page);
-    assert!(printed(&alone(&["--output", "table"])).contains("in use 3"));
+    assert!(printed(&alone(&["--output", "table"])).contains("3 in use"));
     let report: Value = serde_json::from_str(&printed(&alone(&["--output", "json"]))).unwrap();
     let report = if report.is_array() { report[0].clone() } else { report };
     assert_eq!(report["repositoryName"], "storefront/web");

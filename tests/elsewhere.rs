@@ -189,7 +189,7 @@ fn one_that_cannot_be_read_is_a_gap_and_is_not_left_out() {
     );
     gap(
         &["in-use", "--profile", "registry", "--profile", "empty"],
-        &["--profile empty: there are no credentials"],
+        &["--profile empty: the profile empty has no credentials", "aws sso login --profile empty"],
     );
     let foreign = "arn:aws:iam::210987654321:role/other";
     gap(

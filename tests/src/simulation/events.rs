@@ -1,7 +1,7 @@
 //! The events of Amazon ECR, in worlds whose runs look only at what may have changed: most come within seconds, some after hours,
 //! some twice, and some never. And which repositories a run may leave out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
@@ -50,7 +50,7 @@ pub(super) struct Events {
     /// Whether events may be lost.
     pub(super) are_lost: bool,
     /// The repositories that each inventory left out.
-    left_out: BTreeSet<(String, String)>,
+    left_out: BTreeMap<(String, String), String>,
     /// How many repositories were left out.
     pub(super) count: u64,
 }
@@ -63,7 +63,7 @@ impl Events {
             changes: Vec::new(),
             queue: 0,
             are_lost: true,
-            left_out: BTreeSet::new(),
+            left_out: BTreeMap::new(),
             count: 0,
         }
     }
@@ -169,7 +169,7 @@ impl World {
     }
 
     /// Looks at the outcome of a repository that a run does not look at.
-    pub(super) fn judge_left_out(&mut self, invocation: &Invocation, line: &Value) {
+    pub(super) fn judge_left_out(&mut self, invocation: &Invocation, key: &str, line: &Value) {
         let Some(looked_at) = line["lookedAt"].as_str().and_then(product::micros) else { return };
         let name = line["repositoryName"].as_str().unwrap_or_default().to_owned();
         let Some(run) = self.judge.runs.get(&invocation.run).cloned() else { return };
@@ -177,7 +177,9 @@ impl World {
         self.say(&format!("{}: {name} is left out, by a look {minutes} minutes ago", invocation.run));
         if let Some(events) = &mut self.events {
             events.count += 1;
-            if !events.left_out.insert((invocation.id.clone(), name.clone())) {
+            // After an answer that was lost the same object is written again.
+            let before = events.left_out.insert((invocation.id.clone(), name.clone()), key.to_owned());
+            if before.is_some_and(|before| before != key) {
                 self.break_promise("left-out-twice", &format!("{name} is left out twice by an inventory"));
             }
         } else {
@@ -302,7 +304,7 @@ impl World {
         let left_out = self
             .events
             .as_ref()
-            .map_or(0, |events| events.left_out.iter().filter(|(request, _)| *request == attempt).count());
+            .map_or(0, |events| events.left_out.keys().filter(|(request, _)| *request == attempt).count());
         let told = report["unchanged"]["repositories"].as_u64().unwrap_or_default();
         if told != left_out as u64 {
             let what = format!("{id}: {left_out} repositories were left out, and the report says {told}");

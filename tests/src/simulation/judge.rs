@@ -436,7 +436,7 @@ impl World {
                 let line = serde_json::to_value(outcome).unwrap();
                 let status = word(&line, "status");
                 self.judge_outcome(invocation, &line);
-                self.judge_left_out(invocation, &line);
+                self.judge_left_out(invocation, key, &line);
                 if std::env::var("SIMULATION_IMAGES").is_ok() {
                     for image in line["results"].as_array().into_iter().flatten() {
                         self.say(&format!("  {image}"));

@@ -314,7 +314,12 @@ pub async fn take(
         }
         let goes_on = pages.follow(page.next_token).map_err(RunError::Aws)?;
         let is_over = !goes_on || !clients.deadline.has(LEAST);
-        let full = if is_over { batcher.finish(invocation.max_concurrency) } else { batcher.full() };
+        let full = match (goes_on, is_over) {
+            (false, _) => batcher.finish(invocation.max_concurrency),
+            // The next invocation goes on, and is the one that evens them out.
+            (true, true) => batcher.finish(1),
+            (true, false) => batcher.full(),
+        };
         write(clients, &full).await?;
         batches.extend(full.into_iter().map(|(key, _)| Listed { key, workers: 1 }));
         if !outcomes.is_empty() {

@@ -468,7 +468,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             return Err(RunError::Aws(AwsError::unexpected_response("DescribeImages", problem)));
         }
         let read_at = MonotonicInstant::now();
-        let planned = match self.plan_one(registry_id, assignment).await {
+        let planned = match Box::pin(self.plan_one(registry_id, assignment)).await {
             Ok(planned) => Ok(planned),
             Err(error @ RunError::Time(_)) => return Err(error),
             Err(error) => Err(unplanned(assignment, error)),
@@ -510,7 +510,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         outcomes: &mut Vec<Outcome>,
     ) -> Result<usize, RunError> {
         if matches!(self.access, Access::Read) {
-            return self.preview_each(registry_id, repositories, outcomes).await;
+            return Box::pin(self.preview_each(registry_id, repositories, outcomes)).await;
         }
         let mut done = 0;
         while let Some(rest) = repositories.get(done..).filter(|rest| !rest.is_empty()) {
@@ -580,7 +580,8 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
                 let unannounced_push =
                     quiet.and_then(|quiet| quiet.unannounced_push(&planned.snapshot.images));
                 self.done.take();
-                let outcome = self.one(planned, read_at).await?;
+                // Large, and two of it side by side would be on the stack of whoever polls.
+                let outcome = Box::pin(self.one(planned, read_at)).await?;
                 let storage = measured.map(|measured| measured.after(&self.done.take()));
                 let outcome = Outcome { storage, unannounced_push, ..outcome };
                 let look = look.filter(|_| is_settled(&outcome));

@@ -329,7 +329,7 @@ mod tests {
         for repositories in 0..2300 {
             let counts = counts(repositories, &none, 3);
             // Of two repositories on the last page there are no three batches.
-            let is_even = counts.len() <= 3 || counts.len() % 3 == 0 || repositories % 1000 < 3;
+            let is_even = counts.len() <= 3 || counts.len().is_multiple_of(3) || repositories % 1000 < 3;
             assert!(is_even, "{repositories}: {counts:?}");
         }
     }

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use zlib_rs::{DeflateConfig, Inflate, InflateFlush, ReturnCode, Status, Strategy};
 
-use crate::domain::enforcement::outcome::{Outcome, SHOWN};
+use crate::domain::enforcement::outcome::Outcome;
 use crate::domain::enforcement::run::LAST;
 
 pub mod columns;
@@ -102,7 +102,7 @@ pub fn write(outcomes: Vec<Outcome>) -> Result<Vec<u8>, InvalidOutcomes> {
 ///
 /// If an outcome cannot be written, or is too large without its results.
 pub fn text(mut outcomes: Vec<Outcome>) -> Result<String, InvalidOutcomes> {
-    let mut most = SHOWN;
+    let mut most = outcomes.iter().map(|outcome| outcome.results.len()).max().unwrap_or_default();
     loop {
         match lines(&mut outcomes, most, MAX_TEXT_BYTES)? {
             Some(text) => return Ok(text),
@@ -330,7 +330,7 @@ mod tests {
             image.reason.clone_from(&sentence);
         }
         let repeated = outcome(images);
-        let text = lines(&mut [repeated.clone()], SHOWN, usize::MAX).unwrap().unwrap();
+        let text = lines(&mut [repeated.clone()], usize::MAX, usize::MAX).unwrap().unwrap();
         let written = compress(text.as_bytes()).unwrap();
         assert!(written.len() < 100_000);
         assert_eq!(read(KEY, &written), Err(InvalidOutcomes::TooLarge));
@@ -348,6 +348,13 @@ mod tests {
         }
         let again = read(KEY, &write(vec![outcome(images)]).unwrap()).unwrap();
         assert!(again[0].results_not_shown > 0 && !again[0].results.is_empty());
+    }
+
+    #[test]
+    fn all_images_that_an_outcome_lists_are_written() {
+        // Of what is in use an outcome lists more than it does of the rest.
+        let outcomes = vec![outcome((0..2000).map(image).collect())];
+        assert_eq!(read(KEY, &write(outcomes.clone()).unwrap()).unwrap(), outcomes);
     }
 
     #[test]

@@ -6,8 +6,13 @@ use serde_json::Value;
 use shared::aws::resource_tags::{PROTECT_KEY, created_on_push};
 use shared::domain::enforcement::in_use_protection::protected;
 use shared::domain::enforcement::outcome::{ImageResult, Status};
+use shared::domain::enforcement::run::Run;
+use shared::domain::enforcement::suspension::Cause;
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::domain::repository::{PolicyStatus, ProtectedPolicy, protection, read};
+use shared::domain::text::instant::Instant;
+use shared::report::run::{self, Builder};
+use shared::workflows::enforcement::suspend::{self, Summary};
 use tests::binaries::workspace;
 use tests::template;
 
@@ -238,14 +243,33 @@ fn alarms_and_the_dashboard_show_metrics_that_are_written() {
     for metric in ["ImagesProtectedByUse", "RunsCompleted", "StaleProtection", "UnreadableUsageSources"] {
         assert!(found.contains(metric), "{metric}: {found:?}");
     }
-    let written = [
-        include_str!("../shared/src/report/run/metrics.rs"),
-        include_str!("../shared/src/workflows/enforcement/suspend.rs"),
-    ]
-    .concat();
-    for metric in &found {
-        assert!(written.contains(&format!("\"{metric}\"")), "nothing writes the metric {metric}");
-    }
+    let now = Instant::from_micros(0).unwrap();
+    let run = Run {
+        run_id: "r".to_owned(),
+        started_at: now,
+        started_by: None,
+        dry_run: false,
+        protect_only: false,
+        dry_run_reason: None,
+        attempt: String::new(),
+        policies_file_version: None,
+        policies_file_hash: None,
+        policies_file_problem: None,
+    };
+    let stale = Cause::StaleProtection { maximum_age_in_hours: 48 };
+    let lines = [
+        run::metrics(&Builder::new(run, now).finish(), "steward"),
+        suspend::metrics(&Summary::default(), &stale, "steward", now),
+    ];
+    let written: BTreeSet<String> = lines.iter().flat_map(|line| names_of_metrics(line)).collect();
+    assert!(found.is_subset(&written), "nothing writes these metrics: {:?}", found.difference(&written));
+}
+
+/// The names of the metrics in a line of CloudWatch's embedded metric format.
+fn names_of_metrics(line: &str) -> Vec<String> {
+    let line: Value = serde_json::from_str(line).unwrap();
+    let metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
+    metrics.iter().map(|metric| metric["Name"].as_str().unwrap().to_owned()).collect()
 }
 
 #[test]

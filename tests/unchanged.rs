@@ -481,16 +481,21 @@ fn an_event_that_comes_late_has_its_effect_in_the_next_run() {
     });
 }
 
+/// A day after nine repositories were looked at, an image is pushed to app/4, and no event comes of it.
+async fn with_a_lost_event() -> World {
+    let mut world = quiet(9);
+    world.run(json!({})).await;
+    pass(DAY);
+    world.change("app/4", |repository| {
+        repository.push("silently", &["silently"]);
+    });
+    world
+}
+
 #[test]
 fn a_lost_event_is_found_within_a_week_and_then_everything_is_looked_at() {
     in_test_time(async {
-        let mut world = quiet(9);
-        world.run(json!({})).await;
-        pass(DAY);
-        // Of all but one nothing was pushed.
-        world.change("app/4", |repository| {
-            repository.push("silently", &["silently"]);
-        });
+        let mut world = with_a_lost_event().await;
         let mut found = Vec::new();
         for _ in 0..8 {
             pass(DAY);
@@ -528,12 +533,7 @@ fn a_lost_event_is_found_in_time_by_weekly_runs() {
 #[test]
 fn a_run_that_starts_late_tells_of_a_lost_event_still() {
     in_test_time(async {
-        let mut world = quiet(9);
-        world.run(json!({})).await;
-        pass(DAY);
-        world.change("app/4", |repository| {
-            repository.push("silently", &["silently"]);
-        });
+        let mut world = with_a_lost_event().await;
         pass(6 * DAY + 12 * HOUR);
         let (report, _) = world.looks_of_run().await;
         assert_eq!(report["unannouncedPushes"], json!(["app/4"]), "{report:#}");
@@ -543,12 +543,7 @@ fn a_run_that_starts_late_tells_of_a_lost_event_still() {
 #[test]
 fn after_a_failed_run_that_found_a_lost_event_everything_is_looked_at() {
     in_test_time(async {
-        let mut world = quiet(9);
-        world.run(json!({})).await;
-        pass(DAY);
-        world.change("app/4", |repository| {
-            repository.push("silently", &["silently"]);
-        });
+        let mut world = with_a_lost_event().await;
         // Until the day on which it is looked at.
         loop {
             pass(DAY);

@@ -224,8 +224,9 @@ fn two_runs_at_once_share_the_limit_of_the_registry() {
     counted(&steward, 1000);
     // Another run reserves between reading the counter and writing it.
     let other: Happens = |_, cloud| {
-        let day =
-            shared::domain::enforcement::taken::Taken::key(shared::domain::text::instant::Instant::now());
+        let day = shared::domain::enforcement::daily_removals::DailyRemovals::key(
+            shared::domain::text::instant::Instant::now(),
+        );
         cloud.upload(&format!("{BUCKET}/{day}"), r#"{"images": 3}"#);
     };
     // Also before the counter is there.
@@ -491,8 +492,10 @@ fn a_policy_that_is_suspended_since_the_switch_is_off_is_no_alarm() {
 #[test]
 fn an_own_lifecycle_policy_that_would_take_what_runs_needs_attention() {
     let now = Instant::now();
-    let name =
-        (0..).map(|number| format!("own/{number}")).find(|name| checks_native_policy(name, now)).unwrap();
+    let name = (0..)
+        .map(|number| format!("own/{number}"))
+        .find(|name| checks_native_policy(name, now, None))
+        .unwrap();
     let steward = Steward::with_policies_file(&policies_file(UNLIMITED).replace("['*']", "[other]"));
     steward.aws.with(|registry| {
         let mut filled = repository(&name);

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use shared::domain::enforcement::daily_removals::DailyRemovals;
 use shared::domain::enforcement::in_use_protection::{protected, takes_nothing};
-use shared::domain::enforcement::taken::Taken;
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::domain::text::instant::Instant;
 use tests::cloud::{BUCKET, Cloud, EKS_CLUSTERS};
@@ -456,7 +456,7 @@ fn heal(steward: &Steward) {
         cloud.replication.clear();
         cloud.registry_policy = None;
         // A day later: what is attached anew counts anew.
-        let counter = format!("{BUCKET}/{}", Taken::key(Instant::now()));
+        let counter = format!("{BUCKET}/{}", DailyRemovals::key(Instant::now()));
         cloud.objects.remove(&counter);
     });
 }
@@ -748,13 +748,13 @@ impl Native {
 
     /// So many images went from the registry today.
     fn count(&self, images: u64) {
-        let key = format!("{BUCKET}/{}", Taken::key(Instant::now()));
+        let key = format!("{BUCKET}/{}", DailyRemovals::key(Instant::now()));
         self.site.aws().cloud(|cloud| cloud.upload(&key, &json!({ "images": images }).to_string()));
     }
 
     /// How many went.
     fn counted(&self) -> u64 {
-        let key = format!("{BUCKET}/{}", Taken::key(Instant::now()));
+        let key = format!("{BUCKET}/{}", DailyRemovals::key(Instant::now()));
         let text = self.site.aws().cloud(|cloud| cloud.object_text(&key).unwrap());
         serde_json::from_str::<Value>(&text).unwrap()["images"].as_u64().unwrap()
     }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use shared::domain::enforcement::batch::checks_native_policy;
+use shared::domain::enforcement::daily_removals::DailyRemovals;
 use shared::domain::enforcement::in_use_protection::{TakesNothing, protected};
-use shared::domain::enforcement::taken::Taken;
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
 use shared::domain::text::instant::Instant;
 use tests::cloud::{BUCKET, Cloud};
@@ -226,7 +226,7 @@ fn call(aws: &EcrStub, operation: &str, text: &str) -> Option<usize> {
 }
 
 fn counted_today(site: &Site) -> u64 {
-    let key = format!("{BUCKET}/{}", Taken::key(Instant::now()));
+    let key = format!("{BUCKET}/{}", DailyRemovals::key(Instant::now()));
     let text = site.aws().cloud(|cloud| cloud.object_text(&key));
     text.map_or(0, |text| serde_json::from_str::<Value>(&text).unwrap()["images"].as_u64().unwrap())
 }
@@ -1668,7 +1668,10 @@ fn a_suspension_that_another_run_undoes_before_it_is_written_down_is_done_again(
 /// A name of a repository that is looked at today.
 fn of_today(prefix: &str) -> String {
     let now = Instant::now();
-    (0..).map(|number| format!("{prefix}/{number}")).find(|name| checks_native_policy(name, now)).unwrap()
+    (0..)
+        .map(|number| format!("{prefix}/{number}"))
+        .find(|name| checks_native_policy(name, now, None))
+        .unwrap()
 }
 
 #[test]

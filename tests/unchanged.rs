@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use shared::aws::ecr::EcrWrite;
 use shared::aws::sqs::Sqs;
 use shared::aws::{AccessKeys, Clock, Connection, Transport};
+use shared::domain::enforcement::outcome_file;
 use shared::domain::enforcement::run::{Run, Task};
 use shared::domain::text::instant::Instant;
 use shared::workflows::enforcement::inventory::{self, Invocation, Progress};
@@ -194,8 +195,12 @@ impl World {
     fn outcomes(&self) -> String {
         let prefix = format!("runs/r{}/outcomes/", self.runs);
         let keys = self.aws.cloud(|cloud| cloud.keys(BUCKET, &prefix));
-        let texts: Vec<String> = keys.iter().filter_map(|key| self.object(key)).collect();
-        let mut lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+        let mut lines: Vec<String> = Vec::new();
+        for key in keys {
+            let content = self.aws.cloud(|cloud| cloud.object_bytes(&format!("{BUCKET}/{key}"))).unwrap();
+            let outcomes = outcome_file::read(&key, &content).unwrap();
+            lines.extend(outcomes.iter().map(|outcome| serde_json::to_string(outcome).unwrap()));
+        }
         lines.sort_unstable();
         lines.join("\n")
     }
@@ -260,7 +265,7 @@ fn quiet(number: usize) -> World {
 fn checked_today(number: usize) -> usize {
     let now = Instant::from_micros(clock::micros()).unwrap();
     let is_checked = |number: &usize| {
-        shared::domain::enforcement::batch::checks_native_policy(&format!("app/{number}"), now)
+        shared::domain::enforcement::batch::checks_native_policy(&format!("app/{number}"), now, None)
     };
     (0..number).filter(is_checked).count()
 }
@@ -282,6 +287,7 @@ fn only_repositories_that_may_have_changed_are_looked_at() {
         let changed_one = usize::from(!shared::domain::enforcement::batch::checks_native_policy(
             "app/3",
             Instant::from_micros(clock::micros()).unwrap(),
+            None,
         ));
         let (second, looks) = world.looks_of_run().await;
         assert_eq!(looks, checked_today(20) + changed_one, "{second:#}");
@@ -548,7 +554,7 @@ fn after_a_failed_run_that_found_a_lost_event_everything_is_looked_at() {
         loop {
             pass(DAY);
             let now = Instant::from_micros(clock::micros()).unwrap();
-            if shared::domain::enforcement::batch::checks_native_policy("app/4", now) {
+            if shared::domain::enforcement::batch::checks_native_policy("app/4", now, None) {
                 break;
             }
             world.run(json!({})).await;
@@ -639,6 +645,59 @@ fn a_report_is_never_made_of_a_part_of_the_outcomes() {
         world.upload(&keys[0], "");
         let error = world.summarize(&run).await.unwrap_err();
         assert!(error.contains("damaged"), "{error}");
+    });
+}
+
+#[test]
+fn each_own_policy_is_checked_however_seldom_runs_are() {
+    in_test_time(async {
+        let mut world = World::new(false);
+        world.upload("policies.yaml", &by_age(14, "").replace("['*']", "[other]"));
+        for number in 0..20 {
+            let name = format!("own/{number}");
+            let mut own = repository(&name);
+            own.push(&format!("{name} old"), &["old"]);
+            pass(MINUTE);
+            own.push(&format!("{name} new"), &["new"]);
+            own.lifecycle_policy = Some(
+                r#"{"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any",
+                    "countType": "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}}]}"#
+                    .to_owned(),
+            );
+            world.aws.with(|registry| registry.repositories.insert(name.clone(), own));
+            world.aws.cloud(|cloud| {
+                let image = format!("{HOST}/{name}:old");
+                let definition = cloud.ecs.register(&format!("family-{number}"), &[&image]);
+                cloud.ecs.run_task("cluster", &definition, None);
+            });
+        }
+        let at_risk = |report: &Value| -> BTreeSet<String> {
+            let listed = report["repositories"].as_array().unwrap().iter();
+            listed
+                .filter(|one| one["nativePolicy"].is_string())
+                .map(|one| one["repositoryName"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        let first = at_risk(&world.run(json!({})).await);
+        assert!((1..20).contains(&first.len()), "those of one day: {first:?} {}", world.outcomes());
+        pass(7 * DAY);
+        let weekly = at_risk(&world.run(json!({})).await);
+        assert_eq!(weekly.len(), 20, "a week later all: {weekly:?}");
+        // What was not completed has checked nothing.
+        pass(2 * DAY);
+        world.error = Some("States.Timeout".to_owned());
+        world.run(json!({})).await;
+        let mut found = BTreeSet::new();
+        for days in [1, 2, 2] {
+            pass(days * DAY);
+            let some = at_risk(&world.run(json!({})).await);
+            assert!(found.is_disjoint(&some), "each once in seven days: {some:?}");
+            found.extend(some);
+        }
+        assert_eq!(found.len(), 20, "in the seven days since the weekly run: {found:?}");
+        // A record that cannot be read is no reason to check less.
+        world.upload("state/registry.json", "{");
+        assert_eq!(at_risk(&world.run(json!({})).await).len(), 20);
     });
 }
 

@@ -373,7 +373,8 @@ fn changed(start: Start<'_>, repositories: usize) -> Option<u64> {
     assert_eq!(report["status"], "SUCCEEDED", "{}", report["notices"]);
     // The check of own lifecycle policies, on the day of each repository: the images if they are not looked at anyway. As none is in
     // use, the policy is not.
-    let checked = (0..repositories).filter(|number| checks_native_policy(&format!("fleet/{number:05}"), now));
+    let checked = (0..repositories)
+        .filter(|number| checks_native_policy(&format!("fleet/{number:05}"), now, Some(now)));
     let checks = checked.filter(|number| !is_changed(*number)).count();
     let calls: usize = ECR.iter().map(|operation| count(operation)).sum();
     let (receive, delete) = (count("ReceiveMessage"), count("DeleteMessageBatch"));

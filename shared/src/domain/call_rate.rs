@@ -24,7 +24,8 @@ const AT_LIMIT: std::ops::RangeInclusive<f64> = 0.75..=1.25;
 /// Growth of the rate up to [`BELOW`], as a part of it for each second.
 const BACK: f64 = 0.4;
 /// Growth of the rate in a second in which it limits calls, before the first throttling and after it. The former is divided by the
-/// number of functions: one that is throttled less than another one must not take its place.
+/// number of functions: one that is throttled less than another one must not take its place. It also comes later by the square of that
+/// number, since the registry's limit is tried by all of them at once.
 const UNTRIED: f64 = 0.06;
 const TRIED: f64 = 0.005;
 /// Seconds until an untried rate grows by [`UNTRIED`]. A run that is shorter stays at what is configured.
@@ -124,8 +125,9 @@ impl CallRate {
         if self.tokens > self.per_second / 2.0 {
             return;
         }
-        let untried =
-            UNTRIED / self.functions * (now.saturating_sub(self.began_at).as_secs_f64() / PATIENCE).min(1.0);
+        let seconds_tried = now.saturating_sub(self.began_at).as_secs_f64();
+        let patience = PATIENCE * self.functions * self.functions;
+        let untried = UNTRIED / self.functions * (seconds_tried / patience).min(1.0);
         self.per_second = match self.throttled {
             Some((aim, _)) if self.per_second < aim => (self.per_second + aim * BACK * seconds).min(aim),
             Some(_) => self.per_second * (1.0 + TRIED * seconds),

@@ -15,7 +15,7 @@
 //! | [`storage`] | what images take and cost, each layer counted once |
 //! | [`suggest`] | a policies file, suggested from the images that are there |
 //! | [`survey`] | what a registry has as long as there is no policies file |
-//! | [`taken`] | the number of images that were deleted from the registry in a day |
+//! | [`daily_removals`] | the number of images that were deleted from the registry in a day |
 //! | [`run`] | a run over a registry, and its keys in the stack's bucket |
 //! | [`batch`] | repositories in batches of similar size |
 //! | [`changes`] | which repositories changed, from events |
@@ -32,6 +32,7 @@ pub mod actor;
 pub mod batch;
 pub mod by_hand;
 pub mod changes;
+pub mod daily_removals;
 pub mod enforcement_switch;
 pub mod image_history;
 pub mod image_restore;
@@ -51,5 +52,4 @@ pub mod storage;
 pub mod suggest;
 pub mod survey;
 pub mod suspension;
-pub mod taken;
 pub mod unchanged;

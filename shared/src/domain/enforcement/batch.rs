@@ -54,7 +54,7 @@ pub struct Assignment {
     /// Why it is not known which policy of the policies file is for it; `None` if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unassigned: Option<String>,
-    /// Whether this run checks the effect of the repository's own lifecycle policy: a seventh of the registry each day.
+    /// Whether this run checks the effect of the repository's own lifecycle policy: a seventh of the registry for each day.
     #[serde(default, skip_serializing_if = "crate::domain::enforcement::run::is_false")]
     pub checks_native_policy: bool,
     /// The calls by which manifests are read to know layers; absent if layers are not looked at.
@@ -68,14 +68,16 @@ pub struct Assignment {
     pub look: Option<LookRequest>,
 }
 
-/// Whether a repository's own lifecycle policy is checked on the day of `now`: each is checked once in seven days.
+/// Whether a repository's own lifecycle policy is checked by a run at `now`. Each repository has its day of seven. A run checks
+/// those of its day, and of the days since the beginning of the last completed run: on a weekly schedule all. Days are in UTC.
 #[must_use]
-pub fn checks_native_policy(repository_name: &str, now: Instant) -> bool {
+pub fn checks_native_policy(repository_name: &str, now: Instant, last_run: Option<Instant>) -> bool {
     const DAYS: u64 = 7;
-    let day = now.micros().div_euclid(86_400_000_000).unsigned_abs();
+    let day = |at: Instant| at.micros().div_euclid(86_400_000_000).unsigned_abs();
     let hash =
         repository_name.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte)));
-    hash % DAYS == day % DAYS
+    let days_ago = (day(now) % DAYS + DAYS - hash % DAYS) % DAYS;
+    days_ago < last_run.map_or(1, |last| day(now).saturating_sub(day(last)).max(1))
 }
 
 /// Why a repository is protected, apart from the policies file.
@@ -248,6 +250,8 @@ impl<'a> Batcher<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::domain::enforcement::enforcement_switch::DryRunReason;
 
@@ -302,6 +306,29 @@ mod tests {
         let names = batches.iter().flat_map(|(_, batch)| &batch.repositories).cloned();
         assert!(names.eq((0..repositories).map(assignment)), "each once, in their order");
         batches.iter().map(|(_, batch)| batch.repositories.len()).collect()
+    }
+
+    #[test]
+    fn a_run_checks_the_repositories_of_all_days_since_the_last_one() {
+        let at = |text: &str| Instant::parse(text).unwrap();
+        let names: Vec<String> = (0..70).map(|number| format!("app/{number}")).collect();
+        let checked = |now: &str, last: Option<&str>| -> HashSet<&str> {
+            let is_checked = |name: &&str| checks_native_policy(name, at(now), last.map(at));
+            names.iter().map(String::as_str).filter(is_checked).collect()
+        };
+        let of_day = |day: u32| checked(&format!("2026-11-{day:02}T04:00:00Z"), None);
+        assert_eq!(checked("2026-11-23T04:00:00Z", Some("2026-11-22T23:59:59Z")), of_day(23));
+        assert_eq!(checked("2026-11-23T04:00:00Z", Some("2026-11-23T03:00:00Z")), of_day(23), "twice a day");
+        assert_eq!(
+            checked("2026-11-23T04:00:00Z", Some("2026-11-25T03:00:00Z")),
+            of_day(23),
+            "clocks differ"
+        );
+        let since_friday = checked("2026-11-23T04:00:00Z", Some("2026-11-20T04:00:00Z"));
+        assert_eq!(since_friday, (21..=23).flat_map(of_day).collect());
+        for last in ["2026-11-16T05:00:00Z", "2025-11-16T05:00:00Z", "1970-01-01T00:00:00Z"] {
+            assert_eq!(checked("2026-11-23T04:00:00Z", Some(last)).len(), names.len(), "{last}");
+        }
     }
 
     #[test]

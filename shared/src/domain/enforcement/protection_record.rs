@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::enforcement::daily_removals::day;
 use crate::domain::enforcement::in_use_protection::protected;
-use crate::domain::enforcement::taken::day;
 use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::CLOCK_SECONDS;

@@ -105,7 +105,7 @@ impl RunReport {
             row("Enforced by ECR itself", format!("in {number}, suspended in {suspended} of them"));
         }
         if !totals.expiring_by_ecr.is_zero() {
-            row("Taken by ECR itself", amount(totals.expiring_by_ecr));
+            row("Expiring by ECR itself", amount(totals.expiring_by_ecr));
         }
         if totals.tags_added > 0 {
             row("Images newly protected", count(totals.tags_added, "protection tag"));

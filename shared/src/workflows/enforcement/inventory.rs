@@ -31,6 +31,7 @@ use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::read_changes::Queue;
 use crate::workflows::enforcement::read_layers::{CostSettings, CostShares};
 use crate::workflows::enforcement::read_usage;
+use crate::workflows::enforcement::registry_limit::last_count;
 use crate::workflows::protection_records::ProtectionRecords;
 
 /// Calls at the same time.
@@ -372,6 +373,8 @@ struct Worklist {
     checks_native_policies: bool,
     /// Whether all repositories are looked at, and each of those policies is checked.
     surveys: bool,
+    /// The beginning of the last completed run; `None` if none completed, or that is of no interest.
+    last_run: Option<Instant>,
     /// The present.
     now: Instant,
 }
@@ -400,7 +403,11 @@ impl Worklist {
         let only_protects = run.protect_only || run.policies_file_problem.is_some();
         let surveys = run.surveys();
         let checks_native_policies = surveys || (!only_protects && !policy_set.entries().is_empty());
-        Ok(Self { recorded, tagged, only_protects, checks_native_policies, surveys, now })
+        let last_run = match checks_native_policies && !surveys {
+            true => last_run(clients).await?,
+            false => None,
+        };
+        Ok(Self { recorded, tagged, only_protects, checks_native_policies, surveys, last_run, now })
     }
 
     /// Whether any repository is looked at for another reason than the policies file.
@@ -432,7 +439,7 @@ impl Worklist {
         self.checks_native_policies
             && !is_by_ecr
             && self.protection(repository).is_none()
-            && (self.surveys || checks_native_policy(repository, self.now))
+            && (self.surveys || checks_native_policy(repository, self.now, self.last_run))
     }
 
     /// Whether the run processes a repository.
@@ -443,6 +450,19 @@ impl Worklist {
             || (!self.only_protects && entry.is_some())
             || self.surveys
             || self.checks_native_policy(repository, entry)
+    }
+}
+
+/// The beginning of the last completed run. Where what it wrote cannot be understood, it is long ago: then everything is checked, and
+/// the object is written anew.
+async fn last_run(clients: &RunContext<'_>) -> Result<Option<Instant>, RunError> {
+    match last_count(clients).await {
+        Ok(count) => Ok(count.and_then(|count| count.started_at)),
+        Err(error @ RunError::Object { .. }) => {
+            tracing::warn!(%error, "the time of the last run is not known: each lifecycle policy is checked");
+            Ok(Instant::from_micros(0))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use crate::aws::s3::{Object, Precondition};
+use crate::domain::enforcement::daily_removals::{DailyRemovals, REGISTRY_KEY, RegistryCount};
 use crate::domain::enforcement::policy_set::RegistryLimits;
-use crate::domain::enforcement::taken::{REGISTRY_KEY, RegistryCount, Taken};
 use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::{RunContext, RunError};
 
@@ -69,8 +69,8 @@ pub async fn room(
     limits: RegistryLimits,
     wanted: u64,
 ) -> Result<Reserved, RunError> {
-    let (total, (before, _)) =
-        (last_count(clients).await?, taken(clients, &Taken::key(clients.now())).await?);
+    let total = last_count(clients).await?.map(|count| count.images);
+    let (before, _) = removals(clients, &DailyRemovals::key(clients.now())).await?;
     let (granted, limit) = (before.room(wanted, limits, total), limits.images_a_day(total));
     Ok(Reserved { granted, limit, before: before.images })
 }
@@ -81,11 +81,11 @@ async fn reserve_part(
     wanted: u64,
     part: Part,
 ) -> Result<Reserved, RunError> {
-    let key = Taken::key(clients.now());
-    let total = last_count(clients).await?;
+    let key = DailyRemovals::key(clients.now());
+    let total = last_count(clients).await?.map(|count| count.images);
     let limit = limits.images_a_day(total);
     for _ in 0..MAX_CAS_ATTEMPTS {
-        let (before, found) = taken(clients, &key).await?;
+        let (before, found) = removals(clients, &key).await?;
         let granted = match before.room(wanted, limits, total) {
             room if part == Part::AllOrNothing && room < wanted => 0,
             room => room,
@@ -94,7 +94,7 @@ async fn reserve_part(
         if granted == 0 {
             return Ok(reserved);
         }
-        let after = Taken { images: before.images.saturating_add(granted) };
+        let after = DailyRemovals { images: before.images.saturating_add(granted) };
         let text = serde_json::to_string(&after).map_err(|error| clients.invalid_object(&key, error))?;
         let only =
             found.as_ref().map_or(Precondition::IfNoneMatch, |object| Precondition::IfMatch(&object.etag));
@@ -107,23 +107,23 @@ async fn reserve_part(
 }
 
 /// The counter under a key, and the object that it is read from; zero if there is none.
-async fn taken(clients: &RunContext<'_>, key: &str) -> Result<(Taken, Option<Object>), RunError> {
+async fn removals(clients: &RunContext<'_>, key: &str) -> Result<(DailyRemovals, Option<Object>), RunError> {
     let found = clients.call(clients.s3.get(clients.bucket, key)).await?;
-    let taken = match &found {
-        None => Taken::default(),
+    let removals = match &found {
+        None => DailyRemovals::default(),
         Some(object) => serde_json::from_str(&object.text)
             .map_err(|error| clients.invalid_object(key, ObjectProblem::NotCounter(error.to_string())))?,
     };
-    Ok((taken, found))
+    Ok((removals, found))
 }
 
-/// The number of images that the last completed run counted; none if none completed.
-async fn last_count(clients: &RunContext<'_>) -> Result<Option<u64>, RunError> {
+/// What the last completed run counted; none if none completed.
+pub(super) async fn last_count(clients: &RunContext<'_>) -> Result<Option<RegistryCount>, RunError> {
     let Some(object) = clients.call(clients.s3.get(clients.bucket, REGISTRY_KEY)).await? else {
         return Ok(None);
     };
-    let count: RegistryCount = serde_json::from_str(&object.text).map_err(|error| {
+    let count = serde_json::from_str(&object.text).map_err(|error| {
         clients.invalid_object(REGISTRY_KEY, ObjectProblem::NotCounted(error.to_string()))
     })?;
-    Ok(Some(count.images))
+    Ok(Some(count))
 }

@@ -7,14 +7,14 @@ use crate::domain::enforcement::policy_set::RegistryLimits;
 use crate::domain::text::instant::Instant;
 
 /// Key prefix of the counters; the day follows.
-pub const TAKEN: &str = "state/taken/";
+pub const DAILY_REMOVALS: &str = "state/taken/";
 /// The key of what the last completed run counted.
 pub const REGISTRY_KEY: &str = "state/registry.json";
 
 /// The number of images that were removed in one day, in UTC: deleted and archived together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Taken {
+pub struct DailyRemovals {
     /// Images that were removed, or that the limit was reserved for. Unused reservations are not returned.
     pub images: u64,
 }
@@ -25,6 +25,9 @@ pub struct Taken {
 pub struct RegistryCount {
     /// Images that can be pulled by themselves: no children, no referrers, nothing archived.
     pub images: u64,
+    /// The beginning of that run; `None` in what older versions wrote.
+    #[serde(default)]
+    pub started_at: Option<Instant>,
 }
 
 /// The day of a time, in UTC: `2026-11-26`.
@@ -34,11 +37,11 @@ pub fn day(at: Instant) -> String {
     time.split('T').next().unwrap_or_default().to_owned()
 }
 
-impl Taken {
+impl DailyRemovals {
     /// The key of the counter of the day of `now`.
     #[must_use]
     pub fn key(now: Instant) -> String {
-        format!("{TAKEN}{}.json", day(now))
+        format!("{DAILY_REMOVALS}{}.json", day(now))
     }
 
     /// How many of `wanted` more images the limit allows.
@@ -55,16 +58,16 @@ mod tests {
     #[test]
     fn what_went_before_leaves_less_room() {
         let limits = RegistryLimits { images: 200, percent: 100 };
-        let taken = |images| Taken { images };
-        assert_eq!(taken(0).room(50, limits, Some(1000)), 50);
-        assert_eq!(taken(180).room(50, limits, Some(1000)), 20);
-        assert_eq!(taken(200).room(50, limits, Some(1000)), 0);
-        assert_eq!(taken(900).room(50, limits, Some(1000)), 0);
+        let removed = |images| DailyRemovals { images };
+        assert_eq!(removed(0).room(50, limits, Some(1000)), 50);
+        assert_eq!(removed(180).room(50, limits, Some(1000)), 20);
+        assert_eq!(removed(200).room(50, limits, Some(1000)), 0);
+        assert_eq!(removed(900).room(50, limits, Some(1000)), 0);
     }
 
     #[test]
     fn a_day_is_one_of_utc() {
         let now = Instant::parse("2026-11-26T23:59:59+00:00").unwrap();
-        assert_eq!(Taken::key(now), "state/taken/2026-11-26.json");
+        assert_eq!(DailyRemovals::key(now), "state/taken/2026-11-26.json");
     }
 }

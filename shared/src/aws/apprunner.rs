@@ -30,7 +30,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         let arn = service["ServiceArn"].as_str().unwrap_or("a service without an ARN").to_owned();
         match image(&answer, &arn) {
             Ok(image) => images.extend(image.map(|image| (image, arn))),
-            Err(problem) => reading.problems.push(problem),
+            Err(problem) => reading.problems.push(problem.to_string()),
         }
     };
     apprunner.for_each("DescribeService", services, &request, &mut reading, &mut take).await;

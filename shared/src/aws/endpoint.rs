@@ -18,22 +18,49 @@ pub(super) struct Place<'a> {
     pub(super) use_dual_stack: bool,
 }
 
+/// Why the endpoint of a service is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoEndpoint {
+    /// There is no Region.
+    #[error("no Region is set: AWS_REGION says which")]
+    NoRegion,
+    /// The partition has no such endpoints, or the Region's name is none.
+    #[error("there is no endpoint in {region}: {problem}")]
+    Unresolved {
+        /// The Region.
+        region: String,
+        /// What the SDK's rules say.
+        problem: String,
+    },
+    /// The SDK waits for something before it knows.
+    #[error("the endpoint in {0} is not known yet")]
+    Pending(String),
+    /// The SDK's endpoint of ECR has no suffix of a partition.
+    #[error("the AWS SDK places Amazon ECR of {region} at {url}, which has no suffix after the Region")]
+    NoSuffix {
+        /// The Region.
+        region: String,
+        /// The endpoint.
+        url: String,
+    },
+}
+
 impl Place<'_> {
     /// The endpoint of a service, by what the name of its host begins with: `https://ecs.eu-west-1.amazonaws.com`.
     ///
     /// # Errors
     ///
     /// When no Region is set, or its name is none; and when its partition has no such endpoints.
-    pub(super) fn endpoint(self, service: &str) -> Result<String, String> {
+    pub(super) fn endpoint(self, service: &str) -> Result<String, NoEndpoint> {
         if service == "ecr" {
             return self.of_ecr();
         }
         let Self { region, use_fips, use_dual_stack } = self;
         // ECR's own rules have no exceptions without FIPS, so that its host name has the partition's suffix.
         let url = Self { use_fips: false, ..self }.of_ecr()?;
-        let (_, suffix) = url.split_once(&format!(".{region}.")).ok_or_else(|| {
-            format!("the AWS SDK places Amazon ECR of {region} at {url}, which tells no suffix")
-        })?;
+        let (_, suffix) = url
+            .split_once(&format!(".{region}."))
+            .ok_or_else(|| NoEndpoint::NoSuffix { region: region.to_owned(), url: url.clone() })?;
         let is_government = region.starts_with("us-gov-");
         let host = match (service, use_fips, use_dual_stack) {
             ("sagemaker", false, _) => "api.sagemaker".to_owned(),
@@ -56,21 +83,22 @@ impl Place<'_> {
         Ok(format!("https://{host}.{region}.{suffix}"))
     }
 
-    fn of_ecr(self) -> Result<String, String> {
+    fn of_ecr(self) -> Result<String, NoEndpoint> {
         let Self { region, use_fips, use_dual_stack } = self;
         if region.is_empty() {
-            return Err("no Region is set: AWS_REGION says which".to_owned());
+            return Err(NoEndpoint::NoRegion);
         }
         let parameters =
             Params::builder().region(region).use_fips(use_fips).use_dual_stack(use_dual_stack).build();
-        let parameters = parameters.map_err(|error| error.to_string())?;
+        let unresolved = |problem: String| NoEndpoint::Unresolved { region: region.to_owned(), problem };
+        let parameters = parameters.map_err(|error| unresolved(error.to_string()))?;
         let resolver = DefaultResolver::new();
         let resolved = pin!(resolver.resolve_endpoint(&parameters));
         // Rules are evaluated at once: nothing is waited for.
         match resolved.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(Ok(endpoint)) => Ok(endpoint.url().to_owned()),
-            Poll::Ready(Err(error)) => Err(format!("there is no endpoint in {region}: {error}")),
-            Poll::Pending => Err(format!("the endpoint in {region} is not known yet")),
+            Poll::Ready(Err(error)) => Err(unresolved(error.to_string())),
+            Poll::Pending => Err(NoEndpoint::Pending(region.to_owned())),
         }
     }
 }

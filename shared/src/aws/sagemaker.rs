@@ -34,7 +34,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     let mut models = Vec::new();
     let mut take = |summary: &Value, described: Value, reading: &mut Reading| match model(&described) {
         Ok(model) => models.push((key(summary), text(summary, "ModelArn"), model)),
-        Err(problem) => reading.problems.push(problem),
+        Err(problem) => reading.problems.push(problem.to_string()),
     };
     sagemaker.for_each("DescribeModel", unknown, &request, &mut reading, &mut take).await;
     for (key, arn, model) in models {

@@ -17,6 +17,7 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use serde::Deserialize;
 
+use super::endpoint::NoEndpoint;
 use super::error::{AwsError, Failure};
 use super::xml::element;
 use super::{AccessKeys, Connection, Transport};
@@ -34,7 +35,7 @@ pub(super) struct Service {
     transport: Transport,
     pub(super) region: String,
     /// The endpoint without a slash at the end, or why it is unknown.
-    endpoint: OnceLock<Result<String, String>>,
+    endpoint: OnceLock<Result<String, NoEndpoint>>,
 }
 
 /// A request before it is signed.
@@ -85,7 +86,7 @@ impl Service {
         let found = self.endpoint.get_or_init(|| self.transport.place().endpoint(self.name));
         found.as_deref().map_err(|problem| AwsError {
             failure: Failure::Invalid,
-            ..AwsError::unexpected_response(operation, problem)
+            ..AwsError::unexpected_response(operation, &problem.to_string())
         })
     }
 

@@ -5,6 +5,7 @@ use super::event::SourceUpdate;
 use super::{GitReference, SOURCES, Source, SourceOrder, UPLOADS, is_source_key};
 use crate::domain::builds::build_definition::{self, BuildDefinition, TimeLimits};
 use crate::domain::builds::start_build_input::ROLE_PATH;
+use crate::domain::image::name::InvalidName;
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::repository::Name;
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
@@ -27,6 +28,37 @@ pub struct BuildConfig {
 struct Entry {
     definition: BuildDefinition,
     from: From,
+}
+
+/// Why nothing is built of a source that arrived.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotBuilt {
+    /// It is in another bucket than the stack's.
+    #[error("{} is not the stack's bucket", quoted(.0))]
+    ForeignBucket(String),
+    /// Its key is not that of a zip archive.
+    #[error("{} is no zip archive", quoted(.0))]
+    NoArchive(String),
+    /// The builds of its repository name other branches.
+    #[error("no build of {KEY} takes the branch {}", quoted(.0))]
+    Branch(String),
+    /// The builds of its repository name other tags.
+    #[error("no build of {KEY} takes the tag {}", quoted(.0))]
+    Tag(String),
+    /// The builds of its repository name branches or tags, and it has neither.
+    #[error("no build of {KEY} takes it")]
+    NoReference,
+    /// Its key does not name a repository, and no build names it.
+    #[error("{} is not named {SOURCES}<repository>/<anything>.zip, and no build of {KEY} takes it", quoted(.0))]
+    Unnamed(String),
+    /// It is named after what cannot be a repository, and no build names it.
+    #[error("{} is no name for a repository ({problem}), and no build of {KEY} takes it", quoted(.name))]
+    InvalidName {
+        /// The name.
+        name: String,
+        /// The problem with it.
+        problem: InvalidName,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,18 +288,18 @@ impl BuildConfig {
     ///
     /// # Errors
     ///
-    /// The reason, if nothing is built.
+    /// If nothing is built.
     pub fn definitions(
         &self,
         arrived: &SourceUpdate,
         stack_bucket: &str,
-    ) -> Result<Vec<BuildDefinition>, String> {
+    ) -> Result<Vec<BuildDefinition>, NotBuilt> {
         if let Source::S3 { bucket, key, .. } = &arrived.source {
             if bucket != stack_bucket {
-                return Err(format!("{} is not the stack's bucket", quoted(bucket)));
+                return Err(NotBuilt::ForeignBucket(bucket.clone()));
             }
             if !is_archive(key) {
-                return Err(format!("{} is no zip archive", quoted(key)));
+                return Err(NotBuilt::NoArchive(key.clone()));
             }
         }
         let named = named(&arrived.source);
@@ -282,14 +314,11 @@ impl BuildConfig {
         }
         match (definitions.is_empty(), filtered, named) {
             (false, _, _) => Ok(definitions),
-            (true, true, _) => {
-                let reference = match &arrived.reference {
-                    Some(GitReference::Branch(name)) => format!("the branch {}", quoted(name)),
-                    Some(GitReference::Tag(name)) => format!("the tag {}", quoted(name)),
-                    None => "it".to_owned(),
-                };
-                Err(format!("no build of {KEY} takes {reference}"))
-            }
+            (true, true, _) => Err(match arrived.reference.clone() {
+                Some(GitReference::Branch(name)) => NotBuilt::Branch(name),
+                Some(GitReference::Tag(name)) => NotBuilt::Tag(name),
+                None => NotBuilt::NoReference,
+            }),
             (true, false, Ok(name)) => {
                 Ok(vec![BuildDefinition { is_by_name: true, ..BuildDefinition::of(name) }])
             }
@@ -397,23 +426,18 @@ fn is_archive(key: &str) -> bool {
 }
 
 /// The repository that a source is named after.
-fn named(source: &Source) -> Result<Name, String> {
+fn named(source: &Source) -> Result<Name, NotBuilt> {
     let name = match source {
         Source::CodeCommit { repository_name, .. } => repository_name.as_str(),
         Source::S3 { key, .. } => {
             let below = key.strip_prefix(SOURCES).and_then(|below| below.rsplit_once('/'));
             let Some((name, _)) = below else {
-                return Err(format!(
-                    "{} is not named {SOURCES}<repository>/<anything>.zip, and no build of {KEY} takes it",
-                    quoted(key)
-                ));
+                return Err(NotBuilt::Unnamed(key.clone()));
             };
             name
         }
     };
-    Name::parse(name).map_err(|problem| {
-        format!("{} is no name for a repository ({problem}), and no build of {KEY} takes it", quoted(name))
-    })
+    Name::parse(name).map_err(|problem| NotBuilt::InvalidName { name: name.to_owned(), problem })
 }
 
 /// The one of these fields that is there.
@@ -629,7 +653,7 @@ mod tests {
     }
 
     fn repositories(config: &BuildConfig, arrived: &SourceUpdate) -> Result<Vec<String>, String> {
-        let definitions = config.definitions(arrived, "b")?;
+        let definitions = config.definitions(arrived, "b").map_err(|reason| reason.to_string())?;
         Ok(definitions.into_iter().map(|definition| definition.repository.to_string()).collect())
     }
 
@@ -650,7 +674,7 @@ mod tests {
             assert!(output.starts_with(reason), "{output}");
         }
         let elsewhere = config.definitions(&upload("sources/app/v1.zip"), "another").unwrap_err();
-        assert_eq!(elsewhere, "`b` is not the stack's bucket");
+        assert_eq!(elsewhere.to_string(), "`b` is not the stack's bucket");
     }
 
     #[test]

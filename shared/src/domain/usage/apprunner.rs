@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::UnknownImage;
-use super::source::{Reading, UsageSource, When};
+use super::source::{ImageNotNamed, Reading, UsageSource, When};
 use crate::domain::image::reference::ImageReference;
 use crate::domain::text::instant::Instant;
 
@@ -36,7 +36,7 @@ pub fn is_there(summary: &Value) -> bool {
 /// # Errors
 ///
 /// If the source of the service's code is not understood.
-pub fn image(answer: &Value, arn: &str) -> Result<Option<String>, String> {
+pub fn image(answer: &Value, arn: &str) -> Result<Option<String>, ImageNotNamed> {
     let source = &answer["Service"]["SourceConfiguration"];
     let repository = &source["ImageRepository"];
     if repository.is_null() && !source["CodeRepository"].is_null() {
@@ -47,7 +47,7 @@ pub fn image(answer: &Value, arn: &str) -> Result<Option<String>, String> {
     }
     match repository["ImageIdentifier"].as_str() {
         Some(image) => Ok(Some(image.to_owned())),
-        None => Err(format!("DescribeService: it is not said which image {arn} runs")),
+        None => Err(ImageNotNamed { operation: "DescribeService", user: arn.to_owned() }),
     }
 }
 

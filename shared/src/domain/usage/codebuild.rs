@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::source::{Reading, UsageSource, When};
+use super::source::{ImageNotNamed, Reading, UsageSource, When};
 
 /// AWS CodeBuild.
 pub const SOURCE: UsageSource = UsageSource {
@@ -23,9 +23,10 @@ pub fn add_project(project: &Value, reading: &mut Reading) {
         Some("") => {}
         Some(image) if image.starts_with("ami-") => {}
         Some(image) => reading.add(&[image.to_owned()], arn),
-        None => reading
-            .problems
-            .push(format!("BatchGetProjects: it is not said which image the environment of {arn} has")),
+        None => {
+            let problem = ImageNotNamed { operation: "BatchGetProjects", user: arn.to_owned() };
+            reading.problems.push(problem.to_string());
+        }
     }
 }
 

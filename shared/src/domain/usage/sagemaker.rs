@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::source::{UsageSource, When};
+use super::source::{ImageNotNamed, UsageSource, When};
 
 /// Amazon SageMaker AI.
 pub const SOURCE: UsageSource = UsageSource {
@@ -38,7 +38,11 @@ pub struct Model {
 }
 
 /// The images of a model, from the answer of `DescribeModel`, and the packages that have the others.
-pub fn model(described: &Value) -> Result<Model, String> {
+///
+/// # Errors
+///
+/// If a container has neither an image nor a package.
+pub fn model(described: &Value) -> Result<Model, ImageNotNamed> {
     let arn = described["ModelArn"].as_str().unwrap_or_default();
     let account = |arn: &str| arn.split(':').nth(4).map(str::to_owned);
     let mut model = Model::default();
@@ -52,7 +56,9 @@ pub fn model(described: &Value) -> Result<Model, String> {
                 model.packages.push(package.to_owned());
             }
             (None, Some(_)) => {}
-            (None, None) => return Err(format!("DescribeModel: it is not said which image {arn} has")),
+            (None, None) => {
+                return Err(ImageNotNamed { operation: "DescribeModel", user: arn.to_owned() });
+            }
         }
     }
     Ok(model)

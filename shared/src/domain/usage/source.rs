@@ -52,6 +52,16 @@ pub struct Reading {
     pub known: BTreeMap<String, Vec<String>>,
 }
 
+/// An answer of AWS names no image where it has to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: the answer does not say which image {user} uses")]
+pub struct ImageNotNamed {
+    /// The operation.
+    pub operation: &'static str,
+    /// What uses the image, by its ARN.
+    pub user: String,
+}
+
 /// How a source was read, for the report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

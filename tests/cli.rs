@@ -128,8 +128,8 @@ fn numbers_of_hundreds_of_digits_are_not_repeated_in_messages() {
         preview(&image(&format!("\"{long}\""))),
     ] {
         assert!(!output.status.success());
-        let told = stdout(&output) + &stderr(&output);
-        assert!(!told.contains(&"9".repeat(250)) && !told.contains(&"0".repeat(100)), "{told}");
+        let printed = stdout(&output) + &stderr(&output);
+        assert!(!printed.contains(&"9".repeat(250)) && !printed.contains(&"0".repeat(100)), "{printed}");
     }
 }
 
@@ -235,16 +235,16 @@ fn findings_for_people_end_with_the_command_that_explains_them_and_those_for_pro
     let folder = Folder::new();
     let broken =
         folder.file("policy.yaml", "rules:\n- { selection: any, selection: any }\n- { action: expire }\n");
-    let said = |arguments: &[&str]| String::from_utf8(steward(arguments).stderr).unwrap();
-    let text = said(&["check", &broken]);
+    let errors_of = |arguments: &[&str]| String::from_utf8(steward(arguments).stderr).unwrap();
+    let text = errors_of(&["check", &broken]);
     let codes = text.trim_end().rsplit_once(HINT).expect(&text).1;
     let printed = stdout(&steward(&["check", &broken]));
     assert!(codes.split(' ').all(|code| printed.contains(&format!(": {code}: "))), "{codes}: {printed}");
     assert!(
         steward(&[&["explain-code"], &codes.split(' ').collect::<Vec<_>>()[..]].concat()).status.success()
     );
-    assert!(said(&["check", "--output", "github", &broken]).contains(HINT));
-    assert!(!said(&["check", "--output", "json", &broken]).contains(HINT));
+    assert!(errors_of(&["check", "--output", "github", &broken]).contains(HINT));
+    assert!(!errors_of(&["check", "--output", "json", &broken]).contains(HINT));
     let sarif: Value =
         serde_json::from_slice(&steward(&["check", "--output", "sarif", &broken]).stdout).unwrap();
     for rule in sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap() {
@@ -258,7 +258,7 @@ fn findings_for_people_end_with_the_command_that_explains_them_and_those_for_pro
     let output = steward(&preview);
     assert!(stdout(&output).contains(" finding"), "{}", stdout(&output));
     assert!(String::from_utf8(output.stderr).unwrap().contains(HINT));
-    assert!(!said(&[&preview[..], &["--output", "json"]].concat()).contains(HINT));
+    assert!(!errors_of(&[&preview[..], &["--output", "json"]].concat()).contains(HINT));
 }
 
 #[test]

@@ -1205,9 +1205,9 @@ fn sources_of_use_that_never_answer_end_an_invocation_in_its_time() {
     let inventory = tests::cloud::function(&site.steward.aws, "lifecycle-inventory", Duration::from_secs(6));
     for operation in ["ListClusters", "ListFunctions", "DescribeRegistry"] {
         site.steward.aws.fault_from(operation, Fault::Hang, 0);
-        let begun = Steward::begin(operation, false).to_string();
+        let input = Steward::begin(operation, false).to_string();
         let began = std::time::Instant::now();
-        let (error_type, message) = inventory.invoke(begun).error();
+        let (error_type, message) = inventory.invoke(input).error();
         assert_eq!(error_type, "OutOfTime", "{operation}: {message}");
         assert!(began.elapsed() < Duration::from_secs(6), "{operation}");
         heal(&site.steward);

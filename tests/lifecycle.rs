@@ -207,9 +207,9 @@ fn where_a_source_of_use_is_down_nothing_is_deleted() {
             cloud.functions.add("job", "1", "other:2", &other('a'));
         });
         // What only lists what is in use; other lists are of the run.
-        let begun = Steward::begin("r", false);
+        let input = Steward::begin("r", false);
         site.aws().fault(operation, Fault::Denied, 1);
-        let taken = site.steward.take_inventory(&begun).response();
+        let taken = site.steward.take_inventory(&input).response();
         site.aws().heal();
         for key in site.steward.batches(&taken) {
             site.steward.work(&taken, &key);
@@ -307,8 +307,8 @@ fn a_policy_that_would_empty_a_repository_is_blocked_without_a_setting() {
 #[test]
 fn an_invalid_policies_file_is_none_and_the_report_says_everything() {
     let site = Site::new(", apply: delet, limits: { percent: 200 }");
-    let begun = Steward::begin("r", false);
-    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    let input = Steward::begin("r", false);
+    let (error_type, message) = site.steward.take_inventory(&input).error();
     assert_eq!(error_type, "InvalidPoliciesFile");
     for part in ["policies.yaml: ", "/policies/0/apply", "/policies/0/limits/percent"] {
         assert!(message.contains(part), "{message}");
@@ -316,7 +316,7 @@ fn an_invalid_policies_file_is_none_and_the_report_says_everything() {
     site.assert_untouched("an invalid book");
     // What Step Functions hands to the report when it has caught that.
     let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
-    let mut caught = begun;
+    let mut caught = input;
     caught["error"] = json!({ "Error": error_type, "Cause": cause });
     let report = site.steward.report(&caught);
     assert_eq!(report["status"], "FAILED");
@@ -1139,9 +1139,9 @@ fn a_run_that_only_protects_and_a_stack_without_a_budget_read_no_layers() {
     let aws = EcrStub::start();
     with_layers(&aws, "app", 3);
     let steward = steward_that_counts_layers(aws, "5", ", apply: attach");
-    let mut begun = Steward::begin("hourly", false);
-    begun["run"]["protectOnly"] = true.into();
-    let taken = steward.take_inventory(&begun).response();
+    let mut input = Steward::begin("hourly", false);
+    input["run"]["protectOnly"] = true.into();
+    let taken = steward.take_inventory(&input).response();
     for key in steward.batches(&taken) {
         steward.work(&taken, &key);
     }

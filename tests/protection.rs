@@ -43,7 +43,7 @@ trait Protected {
     fn acts(&self) -> bool;
     fn record(&self) -> Option<Value>;
     fn remember(&self, record: &Value);
-    fn journal(&self, is_told: fn(&str) -> bool) -> Vec<Value>;
+    fn journal(&self, is_wanted: fn(&str) -> bool) -> Vec<Value>;
     fn protect_only(&self, run_id: &str) -> Value;
     fn puts_of_policies(&self) -> usize;
     fn end_use(&self);
@@ -104,11 +104,11 @@ impl Protected for Site {
             .cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/protection/app.json"), &record.to_string()));
     }
 
-    /// The lines of the journal in objects whose names are told of.
-    fn journal(&self, is_told: fn(&str) -> bool) -> Vec<Value> {
+    /// The lines of the journal in objects whose names are wanted.
+    fn journal(&self, is_wanted: fn(&str) -> bool) -> Vec<Value> {
         self.aws().cloud(|cloud| {
             let mut keys = cloud.keys(BUCKET, "journal/");
-            keys.retain(|key| is_told(key.rsplit('/').next().unwrap()));
+            keys.retain(|key| is_wanted(key.rsplit('/').next().unwrap()));
             let texts: Vec<String> =
                 keys.iter().map(|key| cloud.object_text(&format!("{BUCKET}/{key}")).unwrap()).collect();
             texts
@@ -143,9 +143,9 @@ impl Protected for Site {
 
 /// A run that only protects, as the hourly schedule starts it.
 fn protect_only(steward: &Steward, run_id: &str) -> Value {
-    let mut begun = Steward::begin(run_id, false);
-    begun["run"]["protectOnly"] = true.into();
-    let taken = steward.take_inventory(&begun).response();
+    let mut input = Steward::begin(run_id, false);
+    input["run"]["protectOnly"] = true.into();
+    let taken = steward.take_inventory(&input).response();
     for key in steward.batches(&taken) {
         assert!(key.contains("/enforce/"), "{key}");
         steward.work(&taken, &key);
@@ -942,7 +942,7 @@ fn what_a_service_goes_back_to_is_protected_though_services_could_not_be_listed_
             cloud.ecs.deploy("prod", "web", &definition, Some(digest));
         });
     };
-    let begun = |operation: &'static str| {
+    let site_with_fault = |operation: &'static str| {
         let site = provisioned(OF_OTHERS, FOUR_BUILDS);
         deploy(&site, &site.app.old[0]);
         deploy(&site, &site.app.young);
@@ -950,11 +950,11 @@ fn what_a_service_goes_back_to_is_protected_though_services_could_not_be_listed_
         site
     };
     // The look before the policy may act lists them, and asks for what is missing.
-    let site = begun("ListServices");
+    let site = site_with_fault("ListServices");
     let report = site.protect_only("r");
     assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]), "{report:#}");
     // What daemons and rules start was not read where there was no cluster: this run goes by none of it.
-    let site = begun("ListClusters");
+    let site = site_with_fault("ListClusters");
     let report = site.protect_only("r");
     assert!(site.is_suspended(), "{report:#}");
     // A service that is new since the run began has a history, too.
@@ -1144,13 +1144,13 @@ fn where_nobody_may_ask_for_resource_tags_everything_that_is_known_is_protected_
 
 /// A run of the state machine with a file that is not valid.
 fn run_without_file(site: &Site, run_id: &str) -> Value {
-    let mut begun = Steward::begin(run_id, false);
-    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    let mut input = Steward::begin(run_id, false);
+    let (error_type, message) = site.steward.take_inventory(&input).error();
     assert_eq!(error_type, "InvalidPoliciesFile");
     let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
-    suspend(site, &json!({ "run": begun["run"], "reason": cause }).to_string());
-    begun["run"]["policiesFileProblem"] = cause.into();
-    let taken = site.steward.take_inventory(&begun).response();
+    suspend(site, &json!({ "run": input["run"], "reason": cause }).to_string());
+    input["run"]["policiesFileProblem"] = cause.into();
+    let taken = site.steward.take_inventory(&input).response();
     for key in site.steward.batches(&taken) {
         site.steward.work(&taken, &key);
     }
@@ -1334,8 +1334,8 @@ fn that_protection_tags_would_be_signed_is_reported_until_it_is_ignored() {
         signs(&site, "ap*");
         let report = site.steward.run("signed", false);
         assert_eq!(report["status"], "ATTENTION", "{report:#}");
-        let told = of(&report, "app")["signedTags"][0].as_str().unwrap().to_owned();
-        assert!(told.contains(profile) && told.contains("protection-tags/signing"), "{told}");
+        let message = of(&report, "app")["signedTags"][0].as_str().unwrap().to_owned();
+        assert!(message.contains(profile) && message.contains("protection-tags/signing"), "{message}");
         let file = site.aws().cloud(|cloud| cloud.object_text(&format!("{BUCKET}/policies.yaml"))).unwrap();
         let file = file.split("approve:").next().unwrap().to_owned();
         let ignore = "{ source: protection-tags/signing, reason: \"the jobs do not matter\" }";
@@ -1353,8 +1353,8 @@ fn managed_signing_that_cannot_be_read_needs_attention_and_blocks_nothing() {
     site.use_by_task("app:ci-0", None);
     let report = site.steward.run("r", false);
     assert_eq!(report["status"], "ATTENTION", "{report:#}");
-    let told = of(&report, "app")["signedTags"][0].as_str().unwrap();
-    assert!(told.contains("ecr:GetSigningConfiguration"), "{told}");
+    let message = of(&report, "app")["signedTags"][0].as_str().unwrap();
+    assert!(message.contains("ecr:GetSigningConfiguration"), "{message}");
     assert_eq!(of(&report, "app")["blockers"], json!(null), "{report:#}");
     // Where no tags are set, it is nobody's business.
     let site = Site::new(UNLIMITED);
@@ -2057,12 +2057,12 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached() {
     let site = Site::new(ATTACH);
     site.steward.run("r", false);
     site.say("policies: [{ name: all }]\n");
-    let begun = Steward::begin("s", false);
-    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    let input = Steward::begin("s", false);
+    let (error_type, message) = site.steward.take_inventory(&input).error();
     assert_eq!(error_type, "InvalidPoliciesFile");
     let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
     let suspend = tests::cloud::function(site.aws(), "lifecycle-suspend", tests::steward::PLENTY);
-    suspend.invoke(json!({ "run": begun["run"], "reason": cause }).to_string()).response();
+    suspend.invoke(json!({ "run": input["run"], "reason": cause }).to_string()).response();
     assert!(site.is_suspended());
     // And it is attached again when the file is valid.
     site.say(&policies_file(ATTACH));

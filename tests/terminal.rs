@@ -52,9 +52,9 @@ fn stdout(output: &Output) -> String {
 /// What a wrong use is told: at once, on standard error alone, in one line or two.
 #[track_caller]
 fn refusal(command: &mut Command) -> String {
-    let begun = Instant::now();
+    let started = Instant::now();
     let output = command.output().unwrap();
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert_eq!(output.status.code(), Some(2), "{}{}", stdout(&output), stderr(&output));
     assert_eq!(stdout(&output), "");
     assert!(took < Duration::from_secs(12), "{took:?}");
@@ -98,11 +98,11 @@ fn a_host_that_cannot_be_reached_is_reported_at_once_with_the_region_and_what_it
 fn a_host_that_takes_connections_and_answers_nothing_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let begun = Instant::now();
+    let started = Instant::now();
     let output = signed_in(&account()).args(["snapshot", "--all", "--endpoint-url", &url]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("there was no answer in time"), "{}", stderr(&output));
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -123,14 +123,17 @@ fn a_host_that_answers_a_byte_at_a_time_is_given_up() {
             });
         }
     });
-    let begun = Instant::now();
+    let started = Instant::now();
     let url = format!("http://{host}");
     let output = signed_in(&account()).args(["snapshot", "--all", "--endpoint-url", &url]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let told = stderr(&output);
-    assert!(told.contains(&format!("{host}: the answer came too slowly to be whole in time")), "{told}");
-    assert!(told.contains("look at the network"), "{told}");
-    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    let message = stderr(&output);
+    assert!(
+        message.contains(&format!("{host}: the answer came too slowly to be whole in time")),
+        "{message}"
+    );
+    assert!(message.contains("look at the network"), "{message}");
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -1071,14 +1074,14 @@ mod questions {
             let aws = account();
             aws.fault("DescribeImages", Fault::Denied, 1);
             let output = run(&aws, arguments);
-            let (out, said) = (stdout(&output), stderr(&output));
-            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-            let is_app = said.contains("ecr-steward: team/app is left out: DescribeImages: ");
-            let is_web = said.contains("ecr-steward: team/web is left out: DescribeImages: ");
-            assert!(is_app != is_web, "{arguments:?}: {said}");
+            let (out, errors) = (stdout(&output), stderr(&output));
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+            let is_app = errors.contains("ecr-steward: team/app is left out: DescribeImages: ");
+            let is_web = errors.contains("ecr-steward: team/web is left out: DescribeImages: ");
+            assert!(is_app != is_web, "{arguments:?}: {errors}");
             assert!(
-                said.ends_with("ecr-steward: 1 of 2 repositories is left out\n"),
-                "{arguments:?}: {said}"
+                errors.ends_with("ecr-steward: 1 of 2 repositories is left out\n"),
+                "{arguments:?}: {errors}"
             );
             // A suggestion is about patterns of names.
             if arguments[0] != "suggest" {
@@ -1539,12 +1542,12 @@ mod deployed {
     }
 
     fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             if let Some(found) = ask() {
                 return found;
             }
-            assert!(begun.elapsed() < Duration::from_secs(30), "it did not come");
+            assert!(started.elapsed() < Duration::from_secs(30), "it did not come");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

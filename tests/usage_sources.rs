@@ -286,8 +286,8 @@ fn every_list_is_read_to_its_last_page() {
             call.operation.starts_with(&format!("{}:", case.name))
                 && (is_next("nextToken") || is_next("NextToken"))
         });
-        let is_told = case.name != "stacks";
-        let pages = if is_told { pages.count() } else { aws.count("DescribeStacks") - 1 };
+        let is_counted = case.name != "stacks";
+        let pages = if is_counted { pages.count() } else { aws.count("DescribeStacks") - 1 };
         assert!(pages >= 2, "{}", case.name);
     }
 }

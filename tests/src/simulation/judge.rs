@@ -551,9 +551,9 @@ impl World {
         if !invocation.file.is_same(&file) {
             self.break_promise("C5", &format!("{name}: images go by a file that was changed before"));
         }
-        let surveyed_at = invocation.surveys.get(name).map_or(invocation.began, |(at, _)| *at);
+        let read_at = invocation.surveys.get(name).map_or(invocation.began, |(at, _)| *at);
         // What decides is read once, before the first effect.
-        let assigned_at = invocation.assigned.get(name).copied().unwrap_or(surveyed_at);
+        let assigned_at = invocation.assigned.get(name).copied().unwrap_or(read_at);
         let assigned = file.policy_of(name, self.was_held(name, assigned_at));
         let Some(basis) = self.basis(name, assigned, &run, before) else {
             let is_stale = run.writers.get(&key).is_some_and(|attempt| *attempt < run.attempt);
@@ -585,10 +585,9 @@ impl World {
         }
         let too_much: Vec<&String> = all.iter().filter(is_too_much).collect();
         if let Some(digest) = too_much.first() {
-            let seen = invocation.described.get(name).copied().unwrap_or(surveyed_at);
+            let seen = invocation.described.get(name).copied().unwrap_or(read_at);
             let acts = |deed| {
-                let of =
-                    move |act: &&Act| act.repository == name && act.deed == deed && act.at >= surveyed_at;
+                let of = move |act: &&Act| act.repository == name && act.deed == deed && act.at >= read_at;
                 self.judge.acts.iter().filter(of).map(|act| act.at)
             };
             let by_hand = acts(Deed::Deleted).min();
@@ -734,7 +733,7 @@ impl World {
         if how != How::Imagined {
             self.judge.gone.extend(all.iter().map(|digest| ((name.to_owned(), digest.clone()), now)));
         }
-        let mut said = BTreeSet::new();
+        let mut reported = BTreeSet::new();
         for mut one in self.truth.uses().into_iter().filter(|one| one.repository == name) {
             // What is gone already was judged when it went.
             if !before.images.iter().any(|image| image.digest == one.digest && !image.archived) {
@@ -772,7 +771,7 @@ impl World {
                 }
             }
             if let Verdict::Broken(id) = verdict
-                && said.insert(id)
+                && reported.insert(id)
             {
                 let what = format!(
                     "{name}@{} goes, and {} needs it ({:?} of {}, since {} minutes)",

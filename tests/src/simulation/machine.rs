@@ -122,8 +122,8 @@ impl Machine {
     }
 
     /// Why the run failed, if it did.
-    async fn work(&mut self, id: &str, begun: Taken) -> Option<String> {
-        let mut taken = begun;
+    async fn work(&mut self, id: &str, input: Taken) -> Option<String> {
+        let mut taken = input;
         let mut error = None;
         loop {
             let state = taken.clone();

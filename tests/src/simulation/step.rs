@@ -9,7 +9,7 @@ use super::engine;
 use super::file::{Apply, File, GREEDY, Policy, TIDY};
 use super::judge::Act;
 use super::product;
-use super::wire::ImageResult;
+use super::wire::CallOutcome;
 use super::world::{
     Habit, Interlude, LISTS, Listing, PROTECT_TAG, Pinned, REPOSITORIES, Service, World, closure, short,
     subject_of_tag,
@@ -169,7 +169,7 @@ pub(super) struct Run {
     /// Of 1,000 calls so many go wrong.
     pub(super) rate: u16,
     /// Calls that go wrong so: a text in their labels, and how many.
-    pub(super) planned: Vec<(String, ImageResult, usize)>,
+    pub(super) planned: Vec<(String, CallOutcome, usize)>,
     /// A function is killed at the nth call whose label contains this; and whether with its effect.
     pub(super) kill: Option<(String, usize, bool)>,
     /// What happens meanwhile.

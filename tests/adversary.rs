@@ -82,7 +82,7 @@ fn an_exception_by_a_wildcard_excepts_no_more_than_it_names() {
 
 /// B6: an image's id without its algorithm, and texts that no reference can be.
 #[test]
-fn what_names_no_image_for_certain_is_never_taken_for_a_repository() {
+fn what_names_no_image_for_certain_is_never_mistaken_for_a_repository() {
     let site = Site::new(UNLIMITED);
     let plain = |digest: &str| digest.strip_prefix("sha256:").unwrap().to_owned();
     let ids = json!([
@@ -114,7 +114,7 @@ fn what_names_no_image_for_certain_is_never_taken_for_a_repository() {
 
 /// B2: what ECS lists as active or as running it has to tell of, daemons' too.
 #[test]
-fn a_daemon_of_which_ecs_does_not_tell_is_a_gap_until_it_does() {
+fn a_daemon_that_ecs_does_not_describe_is_a_gap_until_it_does() {
     let lost: [Happens; 2] = [
         |_, cloud| {
             let definition = cloud.ecs.register_daemon("agent", &[&format!("{HOST}/app:ci-0")]);
@@ -158,7 +158,7 @@ fn a_digest_that_is_cut_off_or_empty_counts_as_unreported() {
 
 /// What was pulled is known, also where the container does not say what it is called.
 #[test]
-fn a_container_that_tells_only_its_digest_uses_it() {
+fn a_container_that_reports_only_its_digest_uses_it() {
     let site = Site::new(UNLIMITED);
     site.aws().cloud(|cloud| {
         let definition = cloud.ecs.register("web", &["other:1"]);

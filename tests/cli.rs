@@ -308,7 +308,7 @@ fn check_says_in_one_line_why_a_file_is_no_policy() {
 }
 
 #[test]
-fn check_goes_through_all_files_and_reads_standard_input() {
+fn check_reads_all_files_and_standard_input() {
     let folder = Folder::new();
     let (good, bad) = (folder.file("good", VALID), folder.file("bad", "{}x"));
     let output = steward(&["check", &bad, &good]);
@@ -505,7 +505,7 @@ fn compile_refuses_what_the_simple_model_cannot_say() {
 }
 
 #[test]
-fn diff_tells_policies_apart_by_what_they_do() {
+fn diff_compares_policies_by_what_they_do() {
     let folder = Folder::new();
     let document = folder.file("document.json", VALID);
     let same = folder.file("same.yaml", "rules: [{selection: untagged, maximumNumberOfImages: 1}]");
@@ -749,7 +749,7 @@ fn what_is_in_use_stays() {
 }
 
 #[test]
-fn all_passes_take_what_manifest_lists_leave_behind() {
+fn all_passes_expire_what_image_indexes_leave_behind() {
     let report = |more: &[&str]| -> Value {
         let mut arguments = vec!["--output", "json"];
         arguments.extend(more);
@@ -896,7 +896,7 @@ fn protection_rule(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_protection_rule_is_a_policy_that_takes_nothing() {
+fn the_protection_rule_is_a_policy_that_expires_nothing() {
     for (arguments, rules) in [(&[][..], 1), (&["--archive"], 2)] {
         let policy = LifecyclePolicy::parse(&protection_rule(arguments)).unwrap();
         assert!(is_protected(&policy) && takes_nothing(&policy));
@@ -980,7 +980,7 @@ fn the_protection_rule_for_terraform_is_formatted_as_terraform_does() {
 }
 
 #[test]
-fn the_help_of_the_protection_rule_says_what_else_it_takes() {
+fn the_help_of_the_protection_rule_says_what_else_is_needed() {
     let help = stdout(&steward(&["protection-rule", "--help"]));
     for word in ["`apply: protect`", "`ecr-steward:protect`", "put first"] {
         assert!(help.contains(word), "{help}");
@@ -1212,7 +1212,7 @@ mod account {
     }
 
     #[test]
-    fn what_is_missing_is_said_in_one_line() {
+    fn what_is_missing_is_reported_in_one_line() {
         let aws = account();
         for (arguments, expected) in [
             (

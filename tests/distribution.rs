@@ -80,7 +80,7 @@ fn act(files: &str, folder: &Path) -> Output {
 }
 
 #[test]
-fn the_action_marks_lines_and_takes_names_of_files_for_nothing_else() {
+fn the_action_marks_lines_and_runs_no_names_of_files() {
     let folder = tempfile::tempdir().unwrap();
     let output = act("warning-prefix-*.yaml read-tabs.json", folder.path());
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));

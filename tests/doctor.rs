@@ -169,7 +169,7 @@ fn a_cluster_an_account_and_a_registry_that_do_not_report_are_named_until_they_d
 }
 
 #[test]
-fn what_is_ignored_is_said_with_its_reason_and_is_nothing_to_do() {
+fn what_is_ignored_is_reported_with_its_reason_and_is_nothing_to_do() {
     let aws = account();
     aws.cloud(|cloud| {
         cloud.eks_clusters = vec!["old".to_owned()];
@@ -183,7 +183,7 @@ fn what_is_ignored_is_said_with_its_reason_and_is_nothing_to_do() {
 }
 
 #[test]
-fn reading_that_would_count_as_pulls_for_a_policy_that_goes_by_pulls_is_reported() {
+fn reading_that_would_count_as_pulls_for_a_policy_that_uses_pull_times_is_reported() {
     let aws = account();
     let policies = POLICIES.replace("rules:", "keep: { pulledWithinDays: 30 }, rules:");
     aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies));

@@ -80,7 +80,7 @@ fn lifecycle_preview_answers_for_several_repositories_at_once() {
 }
 
 #[test]
-fn lifecycle_preview_takes_a_policy_as_an_object_and_names_an_empty_repository() {
+fn lifecycle_preview_accepts_a_policy_as_an_object_and_names_an_empty_repository() {
     let function = Function::start(binary("lifecycle-preview"));
     let request = json!({
         "repositoryName": "team/app", "registryId": "123456789012", "lifecyclePolicy": {}, "imageDetails": [],

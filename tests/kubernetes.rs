@@ -176,7 +176,7 @@ fn a_thousand_pods_come_in_pages_and_every_one_counts() {
 }
 
 #[test]
-fn a_list_whose_pages_expire_is_begun_anew_and_given_up_when_that_goes_on() {
+fn a_list_whose_pages_expire_is_read_anew_and_given_up_when_that_continues() {
     let setup = Setup::new();
     for number in 0..600 {
         setup.cluster.add("pods", "shop", &format!("web-{number}"), pod(&format!("web:{number}"), ""));
@@ -220,7 +220,7 @@ fn a_kind_that_may_not_be_read_makes_the_list_incomplete_and_says_what_to_allow(
 }
 
 #[test]
-fn what_cannot_be_discovered_is_not_taken_for_empty() {
+fn what_cannot_be_discovered_is_not_mistaken_for_empty() {
     for (path, expected) in [
         (
             "/apis/argoproj.io/v1alpha1",

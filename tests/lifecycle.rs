@@ -11,7 +11,7 @@ use tests::site::{HOST, Images, Site, UNLIMITED, fill, other, policies_file, rep
 use tests::steward::{PLENTY, Steward, of};
 
 #[test]
-fn a_run_deletes_what_the_policy_takes_and_the_next_run_nothing() {
+fn a_run_deletes_what_the_policy_expires_and_the_next_run_nothing() {
     let site = Site::new(UNLIMITED);
     let report = site.steward.run("first", false);
     assert_eq!(site.left(), set([&site.app.young]), "{report:#}");
@@ -29,7 +29,7 @@ fn a_run_deletes_what_the_policy_takes_and_the_next_run_nothing() {
 }
 
 #[test]
-fn lists_go_before_what_they_list_and_nothing_before_it_is_written_down() {
+fn indexes_are_deleted_before_what_they_list_and_nothing_before_it_is_written_down() {
     let site = Site::new(UNLIMITED);
     site.steward.run("first", false);
     let mut written: Vec<Value> = Vec::new();
@@ -224,7 +224,7 @@ fn where_a_source_of_use_is_down_nothing_is_deleted() {
 }
 
 #[test]
-fn a_source_that_is_down_when_it_is_asked_again_stops_deletion_too() {
+fn a_source_that_is_down_when_it_is_asked_again_blocks_deletion_too() {
     let site = Site::new(UNLIMITED);
     site.aws().fault_from("ListFunctions", Fault::Denied, 1);
     let report = site.steward.run("r", false);
@@ -233,7 +233,7 @@ fn a_source_that_is_down_when_it_is_asked_again_stops_deletion_too() {
 }
 
 #[test]
-fn a_list_that_is_old_missing_or_unreadable_stops_deletion_in_its_scope() {
+fn a_list_that_is_old_missing_or_unreadable_blocks_deletion_in_its_scope() {
     let upload = |site: &Site, content: &str, hours: f64| {
         site.aws().cloud(|cloud| {
             let path = format!("{BUCKET}/usage/eks.json");
@@ -374,7 +374,7 @@ fn where_manifest_lists_cannot_be_read_nothing_is_deleted() {
 }
 
 #[test]
-fn an_index_that_is_not_understood_stops_deletion_and_is_read_again() {
+fn an_index_that_is_not_understood_blocks_deletion_and_is_read_again() {
     let site = Site::new(UNLIMITED);
     let index = site.aws().with(|registry| {
         let app = registry.repositories.get_mut("app").unwrap();
@@ -393,7 +393,7 @@ fn an_index_that_is_not_understood_stops_deletion_and_is_read_again() {
 }
 
 #[test]
-fn a_signature_by_tag_stays_with_what_runs_and_goes_with_its_image() {
+fn a_signature_by_tag_is_kept_with_what_runs_and_deleted_with_its_image() {
     let site = Site::new(UNLIMITED);
     let [kept, gone] = [&site.app.index, &site.app.old[0]].map(|subject| {
         let tag = format!("{}.sig", subject.replace(':', "-"));
@@ -441,7 +441,7 @@ fn what_ecr_refuses_is_reported_image_by_image_and_keeps_what_belongs_to_it() {
 }
 
 #[test]
-fn passing_trouble_of_aws_changes_nothing_about_the_outcome() {
+fn transient_errors_of_aws_change_nothing_about_the_outcome() {
     let operations = [
         "DescribeRepositories",
         "DescribeImages",
@@ -668,7 +668,7 @@ mod attached {
     }
 
     #[test]
-    fn ecr_takes_what_the_policy_takes_but_nothing_in_use() {
+    fn ecr_expires_what_the_policy_expires_but_nothing_in_use() {
         let site = Site::new(ATTACH);
         site.use_by_task("app:ci-0", None);
         site.use_by_task("app:v1", Some(&site.app.children[0].clone()));
@@ -692,7 +692,7 @@ mod attached {
     }
 
     #[test]
-    fn what_once_ran_leaves_by_this_stacks_own_path_and_ecr_never_takes_it() {
+    fn what_once_ran_is_deleted_by_this_stack_and_never_expired_by_ecr() {
         let site = Site::new(ATTACH);
         site.use_by_task("app:ci-0", None);
         // Untagged, and run by its digest.
@@ -723,7 +723,7 @@ mod attached {
     }
 
     #[test]
-    fn tags_that_cannot_be_moved_are_no_obstacle() {
+    fn tags_that_cannot_be_moved_block_nothing() {
         let site = Site::new(ATTACH);
         site.aws().with(|registry| {
             registry.repositories.get_mut("app").unwrap().described["imageTagMutability"] =
@@ -895,7 +895,7 @@ usage: { stacks: true }
 }
 
 #[test]
-fn the_sample_events_are_what_the_functions_take() {
+fn the_sample_events_are_what_the_functions_accept() {
     let sample = |name: &str| -> Value {
         let path = tests::binaries::workspace().join(format!("tests/events/lifecycle-{name}.json"));
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()

@@ -233,7 +233,8 @@ fn counted_today(site: &Site) -> u64 {
 
 /// A1: the rollback target, after each deployment of a moving tag.
 #[test]
-fn an_image_that_ran_until_this_minute_is_not_taken_by_ecr_and_leaves_within_limits_and_by_the_journal() {
+fn an_image_that_ran_until_this_minute_is_not_expired_by_ecr_and_is_deleted_within_limits_and_by_the_journal()
+{
     let site = Site::new(ATTACH);
     let lone = site.lone("lone", &[]);
     site.use_by_task("app:latest", Some(&lone));
@@ -262,7 +263,7 @@ fn an_image_that_ran_until_this_minute_is_not_taken_by_ecr_and_leaves_within_lim
 
 /// A1: what no rule takes stays, whether it ran or not.
 #[test]
-fn what_ran_once_and_no_rule_takes_stays() {
+fn what_ran_once_and_no_rule_expires_is_kept() {
     let site = site(&attaching(FOUR_BUILDS));
     let lone = site.lone("lone", &[]);
     site.use_by_task("app:latest", Some(&lone));
@@ -311,7 +312,7 @@ fn where_a_protection_tag_cannot_be_put_the_policy_is_suspended() {
 
 /// A2: the field is optional in OCI.
 #[test]
-fn an_image_whose_manifest_does_not_tell_its_media_type_is_protected() {
+fn an_image_whose_manifest_does_not_name_its_media_type_is_protected() {
     let site = Site::new(ATTACH);
     let digest = site.lone("bare", &["bare"]);
     let bare = site.aws().with(|registry| {
@@ -403,7 +404,7 @@ fn where_one_image_cannot_be_protected_all_others_are() {
 
 /// A4
 #[test]
-fn no_tag_is_ever_taken_off() {
+fn no_tag_is_ever_removed() {
     let site = Site::new(ATTACH);
     let lone = site.lone("lone", &[]);
     site.use_by_task("app:latest", Some(&lone));
@@ -426,7 +427,7 @@ fn no_tag_is_ever_taken_off() {
 
 /// A5
 #[test]
-fn a_tag_that_moves_between_look_and_act_takes_no_image_away() {
+fn a_tag_that_moves_between_look_and_act_deletes_no_image() {
     let site = Site::new(ATTACH);
     site.use_by_task("app:ci-0", Some(&site.app.old[0].clone()));
     site.steward.run("r", false);
@@ -670,7 +671,7 @@ fn a_policies_file_that_changes_during_the_run_attaches_nothing_and_suspends() {
 
 /// A9 a
 #[test]
-fn a_tag_of_an_earlier_version_on_any_image_has_nothing_taken() {
+fn a_tag_of_an_earlier_version_on_any_image_expires_nothing() {
     let site = Site::new(ATTACH);
     site.aws().with(|registry| {
         app(registry).image_mut(&site.app.young).tags.insert("ecr-steward-released-x".to_owned());
@@ -778,7 +779,7 @@ fn a_policy_of_somebody_elses_that_is_replaced_is_written_down_before() {
 
 /// B17: the default policy, beside an image that runs by its digest while its tag moves on.
 #[test]
-fn the_policy_that_a_repository_was_made_with_takes_nothing_in_use() {
+fn the_policy_that_a_repository_was_made_with_expires_nothing_in_use() {
     let site = provisioned("policies: []\n", "{ selection: untagged, maximumNumberOfImages: 1 }");
     let lone: Vec<String> = (0..3).map(|number| site.lone(&format!("lone {number}"), &[])).collect();
     site.use_by_task("app:latest", Some(&lone[0]));
@@ -935,7 +936,7 @@ fn a_repository_that_asks_by_its_resource_tag_is_protected_whatever_the_file_say
 
 /// What services go back to is read once a run, for those that are known then.
 #[test]
-fn what_a_service_goes_back_to_is_protected_though_services_could_not_be_listed_when_the_run_began() {
+fn what_a_service_rolls_back_to_is_protected_though_services_could_not_be_listed_when_the_run_began() {
     let deploy = |site: &Site, digest: &str| {
         site.aws().cloud(|cloud| {
             let definition = cloud.ecs.register("web", &[&format!("{HOST}/app:latest")]);
@@ -1228,7 +1229,7 @@ fn what_the_last_valid_policies_file_says_of_use_holds_while_the_present_one_is_
 }
 
 #[test]
-fn the_policy_that_a_repository_was_made_with_comes_back_when_the_file_lets_go_of_it() {
+fn the_policy_that_a_repository_was_made_with_comes_back_when_the_file_no_longer_names_it() {
     let of_api = provisioned(&policies_file(ATTACH), FOUR_BUILDS);
     let of_push = created_on_push(&policies_file(ATTACH));
     for (site, made_with) in [(of_api, behind(FOUR_BUILDS)), (of_push, template_policy())] {
@@ -1246,7 +1247,7 @@ fn the_policy_that_a_repository_was_made_with_comes_back_when_the_file_lets_go_o
 }
 
 #[test]
-fn a_policy_that_the_file_let_go_of_is_reported_until_nothing_of_it_is_left() {
+fn a_policy_that_the_file_no_longer_names_is_reported_until_nothing_of_it_is_left() {
     let site = Site::new(ATTACH);
     site.steward.run("r", false);
     site.say(OF_OTHERS);
@@ -1434,7 +1435,7 @@ fn nothing_is_deleted_by_a_policy_that_a_repository_was_made_with_and_has_no_mor
 }
 
 #[test]
-fn the_policies_file_goes_before_the_policy_that_a_repository_was_made_with() {
+fn the_policies_file_has_precedence_over_the_policy_that_a_repository_was_made_with() {
     for policies in [policies_file(UNLIMITED), PROTECT.to_owned()] {
         let site = provisioned(&policies, FOUR_BUILDS);
         site.use_by_task("app:ci-0", None);
@@ -1481,7 +1482,7 @@ fn a_run_that_only_protects_suspends_what_is_not_certain() {
 }
 
 #[test]
-fn a_run_that_only_protects_takes_no_notice_of_whether_the_file_was_previewed() {
+fn a_run_that_only_protects_ignores_whether_the_file_was_previewed() {
     let mut site = Site::new(ATTACH);
     site.steward.run("r", false);
     let policy = site.policy();
@@ -1500,7 +1501,7 @@ fn limited(images: u64) -> String {
 }
 
 #[test]
-fn a_plan_past_what_may_go_in_a_day_is_not_attached_and_suspends_what_is() {
+fn a_plan_past_the_limit_of_a_day_is_not_attached_and_suspends_what_is() {
     let site = site(&limited(1));
     let report = site.steward.run("r", false);
     assert_eq!(codes(of(&report, "app")), ["limit-registry"], "{report:#}");
@@ -1517,7 +1518,7 @@ fn a_plan_past_what_may_go_in_a_day_is_not_attached_and_suspends_what_is() {
 }
 
 #[test]
-fn what_ecr_takes_is_counted_once_and_written_down_once() {
+fn what_ecr_expires_is_counted_once_and_written_down_once() {
     let site = site(&attaching(FOUR_BUILDS));
     site.steward.run("r", false);
     assert_eq!(counted_today(&site), 2);
@@ -1559,7 +1560,7 @@ fn a_plan_is_written_down_before_the_policy_is_put_and_without_that_it_is_not_pu
 
 /// An attached policy takes something new each day.
 #[test]
-fn where_what_an_attached_policy_newly_takes_cannot_be_written_down_it_is_suspended() {
+fn where_what_an_attached_policy_newly_expires_cannot_be_written_down_it_is_suspended() {
     for path in ["/plan-", "/state/protection/", "/state/taken/"] {
         let site = site(&attaching(FOUR_BUILDS));
         site.steward.run("r", false);
@@ -1626,7 +1627,7 @@ fn a_policy_that_somebody_else_suspends_during_the_run_is_not_lifted_by_it() {
 
 /// It writes the record last: what it saw that this run did not is not written down yet.
 #[test]
-fn a_policy_that_another_run_suspends_at_this_moment_comes_back_only_after_another_look_at_use() {
+fn a_policy_that_another_run_suspends_meanwhile_comes_back_only_after_another_look_at_use() {
     let site = site(&attaching(FOUR_BUILDS));
     site.aws().with(|registry| {
         let mut before = repository("aaa");
@@ -1675,7 +1676,7 @@ fn of_today(prefix: &str) -> String {
 }
 
 #[test]
-fn a_policy_of_a_repositorys_own_that_takes_what_is_in_use_needs_attention() {
+fn a_policy_of_a_repositorys_own_that_expires_what_is_in_use_needs_attention() {
     let (matched, unmatched) = (of_today("matched"), of_today("unmatched"));
     let policies = format!(
         "policies:\n- {{ name: matched, repositories: ['matched/*'], rules: [{TWO_WEEKS}]{UNLIMITED} }}\n"
@@ -1783,7 +1784,7 @@ fn of_an_earlier_version(rules: &str) -> String {
 
 /// Its second rule takes what no rule of the policies file does.
 #[test]
-fn a_policy_that_an_earlier_version_attached_does_not_go_on_acting() {
+fn a_policy_that_an_earlier_version_attached_stops_acting() {
     let never = "{ selection: any, maximumAgeLimit: 3000 }";
     let upgraded = |policies: &str| {
         let site = site(policies);
@@ -1824,7 +1825,7 @@ fn a_policy_that_an_earlier_version_attached_does_not_go_on_acting() {
 
 /// What comes between the look at the repository and the look at what is in use.
 #[test]
-fn an_image_that_is_pushed_and_run_while_protection_is_refreshed_is_not_taken_for_protected() {
+fn an_image_that_is_pushed_and_run_while_protection_is_refreshed_is_not_mistaken_for_protected() {
     let site = site(&attaching(FOUR_BUILDS));
     site.steward.run("r", false);
     let push: Happens = |registry, cloud| {
@@ -2072,7 +2073,7 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached() {
 
 /// Nothing of what is protected depends on how many policies there are in the file.
 #[test]
-fn of_two_runs_at_once_neither_takes_the_protection_of_the_other() {
+fn of_two_runs_at_once_neither_removes_the_protection_of_the_other() {
     let site = Site::new(ATTACH);
     site.steward.run("r", false);
     site.use_by_task("app:ci-0", None);

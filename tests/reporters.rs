@@ -279,7 +279,7 @@ fn every_source_that_fails_there_is_in_the_list_and_a_list_is_never_emptied_in_s
 }
 
 #[test]
-fn a_list_goes_into_a_bucket_of_its_registry_account_and_into_no_other() {
+fn a_list_is_written_into_a_bucket_of_its_registry_account_and_into_no_other() {
     let site = Accounts::reporting_to("999999999999");
     let Answer::Error(error) = site.report() else { panic!("nothing was written") };
     assert_eq!(error["errorType"], "AwsFailed");
@@ -318,7 +318,7 @@ fn a_list_that_nobody_writes_any_more_blocks_after_a_day() {
 }
 
 #[test]
-fn a_hostile_list_blocks_and_takes_no_protection_away() {
+fn a_hostile_list_blocks_and_removes_no_protection() {
     type Change = fn(&mut Value);
     let forged: Change = |list| list["writtenBy"]["account"] = "333333333333".into();
     let future: Change = |list| list["writtenAt"] = "2999-01-01T00:00:00Z".into();
@@ -356,7 +356,7 @@ fn a_hostile_list_blocks_and_takes_no_protection_away() {
 }
 
 #[test]
-fn a_list_of_the_first_form_still_tells_of_an_account() {
+fn a_list_of_the_first_form_still_covers_an_account() {
     let site = Accounts::new();
     site.put("usage/210987654321/anything.json", &json!(["app:ci-0"]));
     let report = site.assert_kept(&["ci-0"]);

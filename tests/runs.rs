@@ -233,7 +233,7 @@ fn a_run_that_failed_or_was_interrupted_is_no_preview() {
 }
 
 #[test]
-fn without_the_switch_no_run_takes_anything_whoever_starts_it() {
+fn without_the_switch_no_run_deletes_anything_whoever_starts_it() {
     for apply in ["delete", "attach"] {
         let mut site = Site::approved(apply);
         site.steward.switch(false);
@@ -276,7 +276,7 @@ fn the_switch_is_looked_at_when_something_is_done_and_not_when_the_run_began() {
 }
 
 #[test]
-fn a_policies_file_that_is_changed_or_removed_while_a_run_goes_on_stops_it() {
+fn a_policies_file_that_is_changed_or_removed_during_a_run_blocks_it() {
     let changes: [fn(&mut Cloud); 3] = [
         |cloud| {
             cloud.upload(&format!("{BUCKET}/{POLICIES}"), "policies: []\n");
@@ -302,7 +302,7 @@ fn a_policies_file_that_is_changed_or_removed_while_a_run_goes_on_stops_it() {
 }
 
 #[test]
-fn a_run_that_began_more_than_a_day_ago_takes_nothing_any_more() {
+fn a_run_that_began_more_than_a_day_ago_deletes_nothing_any_more() {
     let input_of_run_since = |hours: i64| {
         let now = shared::domain::text::instant::Instant::now().micros();
         let at = shared::domain::text::instant::Instant::from_micros(now - hours * 3_600_000_000).unwrap();
@@ -368,7 +368,7 @@ fn what_an_inventory_wrote_that_was_killed_is_never_worked_on() {
 }
 
 #[test]
-fn an_inventory_of_several_invocations_is_one_and_goes_by_one_policies_file() {
+fn an_inventory_of_several_invocations_is_one_and_uses_one_policies_file() {
     let aws = EcrStub::start();
     aws.generate(2500, 1);
     aws.only_count();

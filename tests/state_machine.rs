@@ -74,7 +74,7 @@ const COUNT: [&str; 2] = ["Inventory", "IsInventoryComplete"];
 const END: [&str; 3] = ["Report", "HasFailed", "Done"];
 
 #[test]
-fn every_input_goes_the_same_way_in_a_second_interpreter() {
+fn every_input_takes_the_same_path_in_a_second_interpreter() {
     let succeeds = json!({ "Inventory": [inventory(0, true)], "Report": [{ "status": "SUCCEEDED" }] });
     let scenarios: Vec<Value> =
         inputs().iter().map(|(input, _)| json!({ "input": input, "answers": succeeds })).collect();

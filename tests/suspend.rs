@@ -288,7 +288,7 @@ fn what_a_push_made_is_suspended_when_no_run_comes() {
 }
 
 #[test]
-fn what_a_push_made_is_suspended_before_the_stack_goes_also_if_no_run_has_seen_it() {
+fn what_a_push_made_is_suspended_before_the_stack_is_deleted_also_if_no_run_has_seen_it() {
     let site = Site::new();
     site.push_makes("app", 0, "create-on-push:steward");
     let (_, answer) = request(&site, "Delete");
@@ -654,7 +654,7 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
 }
 
 #[test]
-fn the_switch_goes_on_when_runs_do_not_and_somebody_hears_of_it() {
+fn the_switch_acts_when_runs_do_not_and_somebody_hears_of_it() {
     let schedule = template::block("LifecycleSuspendSchedule").join("\n");
     assert!(schedule.contains("rate(1 hour)") && schedule.contains("State: ENABLED"), "{schedule}");
     assert!(!schedule.contains("ScheduleState"), "{schedule}");

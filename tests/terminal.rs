@@ -95,7 +95,7 @@ fn a_host_that_cannot_be_reached_is_reported_at_once_with_the_region_and_what_it
 }
 
 #[test]
-fn a_host_that_takes_connections_and_answers_nothing_is_given_up() {
+fn a_host_that_accepts_connections_and_answers_nothing_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let started = Instant::now();
@@ -162,7 +162,7 @@ fn throttling_is_waited_out() {
 }
 
 #[test]
-fn what_is_missing_to_sign_in_is_said_with_the_way_to_it() {
+fn what_is_missing_to_sign_in_is_reported_with_the_way_to_it() {
     let (aws, home) = (account(), tempfile::tempdir().unwrap());
     let path = |name: &str| home.path().join(name);
     fs::write(
@@ -870,7 +870,7 @@ mod questions {
     use super::*;
 
     #[test]
-    fn an_image_is_explained_by_its_rule_its_users_and_when_it_goes() {
+    fn an_image_is_explained_by_its_rule_its_users_and_when_it_expires() {
         let aws = account_with_a_task_and_a_policy_by_age(60);
         // By its own policy it goes in a month; by policies.yaml now.
         let own = succeed(run(&aws, &["explain", "team/app:ci-1"]));
@@ -937,7 +937,7 @@ mod questions {
     }
 
     #[test]
-    fn what_ecr_takes_of_the_images_in_use_is_said_by_preview_and_explain() {
+    fn what_ecr_expires_of_the_images_in_use_is_reported_by_preview_and_explain() {
         let aws = account_with_a_task_and_a_policy_by_age(20);
         let explained = succeed(run(&aws, &["explain", "team/app:ci-0"]));
         assert!(
@@ -1159,7 +1159,7 @@ mod questions {
     }
 
     #[test]
-    fn a_change_of_a_policy_fails_ci_when_more_images_go_than_it_may() {
+    fn a_change_of_a_policy_fails_ci_when_more_images_expire_than_it_may() {
         let (aws, folder) = (account(), tempfile::tempdir().unwrap());
         let policy = |name: &str, days: u32| {
             let text = format!("rules: [{{ selection: any, maximumAgeLimit: {days} }}]\n");
@@ -1337,7 +1337,7 @@ mod plans {
     }
 
     #[test]
-    fn a_plan_takes_nothing_that_the_policies_file_would_not_take() {
+    fn a_plan_deletes_nothing_that_the_policies_file_would_not_delete() {
         let (aws, folder) = (account(), tempfile::tempdir().unwrap());
         let file = saved(&aws, folder.path());
         let mut plan: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
@@ -1662,7 +1662,7 @@ mod deployed {
     }
 
     #[test]
-    fn what_cannot_be_built_is_said_before_anything_is_sent() {
+    fn what_cannot_be_built_is_reported_before_anything_is_sent() {
         let (aws, source) = (deployed(), source());
         let directory = source.path().to_str().unwrap();
         let build = |more: &[&str]| {
@@ -1686,7 +1686,7 @@ mod deployed {
     }
 
     #[test]
-    fn passwords_are_handed_to_docker_podman_and_helm_and_are_in_no_arguments() {
+    fn passwords_are_passed_to_docker_podman_and_helm_and_are_in_no_arguments() {
         let (aws, folder) = (account(), tempfile::tempdir().unwrap());
         for program in ["docker", "podman", "helm"] {
             let path = folder.path().join(program);

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_of_an_intention_is_said_and_where_the_image_is() {
+    fn the_result_of_an_intention_is_reported_and_where_the_image_is() {
         let sequel = |outcome: Option<ImageResult>, present| {
             HistoryEntry::new(line(), outcome.map(result).as_ref(), present).sequel().unwrap_or_default()
         };

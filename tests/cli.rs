@@ -739,12 +739,12 @@ fn what_is_in_use_stays() {
             .map(|image| image["imageDigest"].as_str().unwrap().to_owned())
             .collect()
     };
-    let held = digests(&with, "kept", Some("in use"));
-    assert!(held.len() >= 3, "{held:?}");
-    let went = digests(&without, "previewResults", None);
-    let goes = digests(&with, "previewResults", None);
-    for digest in held {
-        assert!(went.contains(&digest) && !goes.contains(&digest), "{digest}");
+    let in_use = digests(&with, "kept", Some("in use"));
+    assert!(in_use.len() >= 3, "{in_use:?}");
+    let without_use = digests(&without, "previewResults", None);
+    let with_use = digests(&with, "previewResults", None);
+    for digest in in_use {
+        assert!(without_use.contains(&digest) && !with_use.contains(&digest), "{digest}");
     }
 }
 
@@ -987,7 +987,7 @@ fn the_help_of_the_protection_rule_says_what_else_is_needed() {
     }
 }
 
-/// A title of the window, colours, another way to begin an escape, text that is written backwards, and a line taken back.
+/// A title of the window, colours, another way to begin an escape, text that is written backwards, and a carriage return.
 const HOSTILE: &str = "v2\u{1b}]0;pwned\u{7}\u{1b}[31m\u{9b}32m\u{7f}\u{202e}gpj\r";
 
 /// Asserts that a terminal obeys nothing of what is printed but its own bold and colours.
@@ -1252,7 +1252,7 @@ mod account {
         aws.with(|registry| registry.repositories["team/app"].lifecycle_policy.clone().unwrap())
     }
 
-    /// A run replaced a policy so many days ago.
+    /// A run replaced a policy this number of days ago.
     fn replaced(aws: &EcrStub, repository: &str, run_id: &str, days: i64, text: &str) -> String {
         let micros = Instant::now().micros() - days * 86_400_000_000;
         let at = Instant::from_micros(micros).unwrap();

@@ -1,4 +1,4 @@
-//! What is looked at right before images go, how much may go, and what comes back: by the real functions, on AWS in memory.
+//! What is looked at right before images are deleted, how many may be, and what comes back: by the real functions, on AWS in memory.
 
 use serde_json::{Value, json};
 use shared::domain::enforcement::batch::checks_native_policy;
@@ -44,7 +44,12 @@ fn lines(steward: &Steward) -> Vec<Value> {
 }
 
 fn codes(outcome: &Value) -> Vec<&str> {
-    outcome["blockers"].as_array().into_iter().flatten().map(|held| held["code"].as_str().unwrap()).collect()
+    outcome["blockers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|blocker| blocker["code"].as_str().unwrap())
+        .collect()
 }
 
 fn app(registry: &mut Registry) -> &mut Repository {

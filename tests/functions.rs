@@ -100,9 +100,9 @@ fn lifecycle_preview_answers_the_sample_event() {
     let results = answer["previewResults"].as_array().unwrap();
     assert_eq!(results.len(), 1);
     assert_eq!(results[0]["reason"], "Pushed 52 days ago; rule 2 expires images older than 14 days.");
-    let held: Vec<&str> =
+    let kept_by: Vec<&str> =
         answer["kept"].as_array().unwrap().iter().map(|image| image["keptBy"].as_str().unwrap()).collect();
-    assert_eq!(held, ["no rule", "in use", "rule 1"]);
+    assert_eq!(kept_by, ["no rule", "in use", "rule 1"]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ struct Used {
 enum Read {
     /// Once.
     Once,
-    /// And again, right before something goes.
+    /// And again, right before a deletion.
     Anew,
 }
 
@@ -199,7 +199,7 @@ fn app(registry: &mut Registry) -> &mut Repository {
     registry.repositories.get_mut("app").unwrap()
 }
 
-/// What a report tells of an image.
+/// The result of an image in a report.
 fn result<'a>(report: &'a Value, digest: &str) -> Option<&'a str> {
     let results = of(report, "app")["results"].as_array()?;
     results.iter().find(|image| image["imageDigest"] == digest)?["outcome"].as_str()
@@ -207,7 +207,7 @@ fn result<'a>(report: &'a Value, digest: &str) -> Option<&'a str> {
 
 fn codes(report: &Value) -> Vec<&str> {
     let blockers = of(report, "app")["blockers"].as_array().into_iter().flatten();
-    blockers.map(|held| held["code"].as_str().unwrap()).collect()
+    blockers.map(|blocker| blocker["code"].as_str().unwrap()).collect()
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn what_a_service_had_when_the_run_began_stays_though_another_is_deployed_meanwh
     }
 }
 
-/// A deployment that is not over yet, or failed, is of an image that ECS goes on starting.
+/// A deployment that is not over yet, or failed, is of an image that ECS keeps starting.
 #[test]
 fn what_is_being_deployed_to_a_service_stays() {
     for status in ["IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "STOPPED"] {
@@ -379,7 +379,7 @@ fn whatever_call_about_use_is_refused_nothing_is_deleted() {
     }
 }
 
-/// What the inventory was told, a look right before something goes is not.
+/// What the inventory could read, a look right before a deletion cannot.
 #[test]
 fn whatever_call_about_use_is_refused_after_the_inventory_nothing_is_deleted() {
     for operation in [
@@ -543,7 +543,7 @@ fn what_may_be_in_use_unknown_since_the_inventory_stays() {
     assert!(site.left(&site.used[0].digest) && !site.left(&site.unused), "{report:#}");
 }
 
-/// A preview tells of it as well.
+/// A preview reports it as well.
 #[test]
 fn a_preview_knows_what_may_be_in_use_unknown() {
     let site = Site::new(UNLIMITED);
@@ -661,7 +661,7 @@ const RELEASES: &str = "{ selection: { tagPrefixList: [v] }, maximumAgeLimit: 14
 const NONE: &str = "{ selection: { tagPrefixList: [no-such-] }, maximumAgeLimit: 14 }";
 
 impl Native {
-    /// A repository of so many images, of which the policy keeps the newest three.
+    /// A repository of this number of images, of which the policy keeps the newest three.
     fn of_large_repository(images: u16) -> Self {
         let native = Self::of_file(
             "policies:
@@ -746,7 +746,7 @@ impl Native {
         steward.report(&taken)
     }
 
-    /// So many images went from the registry today.
+    /// This number of images was deleted from the registry today.
     fn count(&self, images: u64) {
         let key = format!("{BUCKET}/{}", DailyRemovals::key(Instant::now()));
         self.site.aws().cloud(|cloud| cloud.upload(&key, &json!({ "images": images }).to_string()));
@@ -876,7 +876,7 @@ fn past_the_limit_of_a_day_a_suspended_policy_stays_suspended() {
     assert!(!native.is_suspended());
 }
 
-/// What ECR goes by is the policy that is attached, and not what a file says that nobody has seen the effect of.
+/// ECR enforces the policy that is attached, and not what a file says that nobody has seen the effect of.
 #[test]
 fn while_a_file_is_not_previewed_the_attached_policy_is_what_has_to_be_certain() {
     let limited = |rules: &str| {
@@ -947,7 +947,7 @@ fn where_ecr_enforces_the_policy_this_stack_deletes_only_what_was_protected_once
     assert_eq!(native.site.left(), left, "{report:#}");
 }
 
-/// ECR goes on by itself: tomorrow an image is old enough.
+/// ECR acts by itself: tomorrow an image is old enough.
 #[test]
 fn a_policy_that_expires_nothing_yet_is_suspended_all_the_same_where_something_is_not_known() {
     let fault: [Unclear; 3] = [

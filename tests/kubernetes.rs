@@ -83,7 +83,7 @@ fn pod(image: &str, id: &str) -> Value {
         "status": { "containerStatuses": [{ "name": "main", "image": format!("{ECR}/{image}"), "imageID": id }] } })
 }
 
-/// A shop: what runs, what waits, and what a rollback goes back to.
+/// A shop: what runs, what waits, and what a rollback starts again.
 fn shop() -> Setup {
     let setup = Setup::new();
     let cluster = &setup.cluster;

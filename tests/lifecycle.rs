@@ -74,8 +74,9 @@ fn what_a_task_uses_by_tag_stays() {
     assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]));
     let app = of(&report, "app");
     assert_eq!(app["protectedByUse"]["imageTotalCount"], 1);
-    let held = app["results"].as_array().unwrap().iter().find(|image| image["outcome"] == "IN_USE").unwrap();
-    assert!(held["reason"].as_str().unwrap().contains("task/prod/"), "{held}");
+    let in_use =
+        app["results"].as_array().unwrap().iter().find(|image| image["outcome"] == "IN_USE").unwrap();
+    assert!(in_use["reason"].as_str().unwrap().contains("task/prod/"), "{in_use}");
 }
 
 #[test]
@@ -300,7 +301,7 @@ fn a_policy_that_would_empty_a_repository_is_blocked_without_a_setting() {
     let report = site.steward.run("r", false);
     site.assert_untouched("emptied");
     let codes: Vec<&Value> =
-        of(&report, "app")["blockers"].as_array().unwrap().iter().map(|held| &held["code"]).collect();
+        of(&report, "app")["blockers"].as_array().unwrap().iter().map(|blocker| &blocker["code"]).collect();
     assert_eq!(codes, ["limit-percent", "limit-remaining"]);
 }
 

@@ -23,7 +23,7 @@ use tests::document::Doc;
 use tests::reference::{self, Acted};
 use tests::strategy::{self, Repository, now};
 
-/// So many cases per property, and so many times more as `PROPTEST_CASES` is more than proptest's usual 256. Nothing
+/// The number of cases per property, multiplied as `PROPTEST_CASES` is more than proptest's usual 256. Nothing
 /// is written next to the sources when one fails.
 fn cases(cases: u32) -> ProptestConfig {
     let usual = ProptestConfig::default();

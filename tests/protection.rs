@@ -215,7 +215,12 @@ fn protection_tag(digest: &str) -> String {
 }
 
 fn codes(outcome: &Value) -> Vec<&str> {
-    outcome["blockers"].as_array().into_iter().flatten().map(|held| held["code"].as_str().unwrap()).collect()
+    outcome["blockers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|blocker| blocker["code"].as_str().unwrap())
+        .collect()
 }
 
 /// The place of the first call of an operation with something in it.
@@ -604,7 +609,7 @@ fn a_file_that_was_not_previewed_leaves_what_is_attached_as_it_is_while_that_is_
     assert!(site.is_suspended());
 }
 
-/// A8: by a resource tag, while the run goes on.
+/// A8: by a resource tag, during the run.
 #[test]
 fn a_repository_that_comes_under_another_policy_during_the_run_is_suspended() {
     let policies = format!(
@@ -648,7 +653,7 @@ fn a_repository_whose_tags_change_during_the_run_stays_protected_if_it_was_made_
     assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]), "{report:#}");
 }
 
-/// A8: the policies file, while the run goes on.
+/// A8: the policies file, during the run.
 #[test]
 fn a_policies_file_that_changes_during_the_run_attaches_nothing_and_suspends() {
     for policies in ["policies: []\n", "policies: {", ""] {
@@ -1346,7 +1351,7 @@ fn that_protection_tags_would_be_signed_is_reported_until_it_is_ignored() {
     }
 }
 
-/// Not knowing it stands in nobody's way, since nothing goes by it.
+/// Not knowing it blocks nothing, since no decision depends on it.
 #[test]
 fn managed_signing_that_cannot_be_read_needs_attention_and_blocks_nothing() {
     let site = Site::new(ATTACH);
@@ -2052,7 +2057,7 @@ fn an_archived_image_in_use_holds_up_nothing_where_no_rule_looks_into_the_archiv
     assert!(of(&report, "app")["error"].as_str().unwrap().contains("ImageInaccessible"), "{report:#}");
 }
 
-/// A8: as the state machine goes on when the inventory fails.
+/// A8: as the state machine continues when the inventory fails.
 #[test]
 fn a_policies_file_that_is_not_valid_suspends_what_it_attached() {
     let site = Site::new(ATTACH);

@@ -709,7 +709,7 @@ fn a_creation_that_was_killed_is_completed_by_the_next_request() {
     assert!(made.lifecycle_policy.is_some() && made.tags.len() == 1, "{made:?}");
 }
 
-/// Every call of every route goes wrong in one way, which has to be a problem in time and change nothing.
+/// Every call of every route fails in one way, which has to be a problem in time and change nothing.
 fn lasting(fault: &Fault, status: u16, kind: &str) {
     let api = Api::start(LITTLE);
     api.create(&json!({ "repositoryName": "app" }));

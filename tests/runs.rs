@@ -103,7 +103,7 @@ impl Site {
         self.steward.take_inventory(&Steward::begin("r", false)).response()
     }
 
-    /// Works on the batches of a run, which are to enforce, and expects the repository to be held for this reason.
+    /// Works on the batches of a run, which are to enforce, and expects the repository to be blocked for this reason.
     fn assert_held(&self, taken: &Value, code: &str) {
         let keys = self.steward.batches(taken);
         assert!(keys.iter().all(|key| key.contains("/enforce/")), "{keys:?}");
@@ -733,7 +733,7 @@ fn no_function_that_reads_manifests_pulls_by_it() {
     assert_eq!(readers, 5, "{names:?}");
 }
 
-/// The state that a choice goes on with; like Step Functions it fails where a path is compared that is not there.
+/// The state that a choice continues with; like Step Functions it fails where a path is compared that is not there.
 fn choose(choice: &Value, input: &Value) -> String {
     fn holds(rule: &Value, input: &Value) -> bool {
         if let Some(rules) = rule["And"].as_array() {

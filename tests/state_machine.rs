@@ -57,7 +57,7 @@ fn run(scenarios: &[Value]) -> Vec<Happened> {
     happened
 }
 
-/// What the inventory answers with so many batches.
+/// What the inventory answers with this number of batches.
 fn inventory(batches: usize, is_complete: bool) -> Value {
     json!({
         "run": { "runId": "run", "dryRun": false }, "isComplete": is_complete, "inventory": { "batches": batches },

@@ -16,7 +16,7 @@ use tests::site::repository;
 use tests::steward::PLENTY;
 use tests::template;
 
-/// What everything older than two weeks is taken by.
+/// A policy by which everything older than two weeks expires.
 const POLICY: &str = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"sinceImagePushed","countUnit":"days","countNumber":14},"action":{"type":"expire"}}]}"#;
 
 fn policy() -> LifecyclePolicy {
@@ -36,7 +36,7 @@ fn hours_ago(hours: i64) -> Instant {
     Instant::from_micros(Instant::now().micros() - hours * 3_600_000_000).unwrap()
 }
 
-/// A record of protection that was refreshed so many hours ago.
+/// A record of protection that was refreshed this number of hours ago.
 fn record(name: &str, mode: Mode, hours: i64) -> ProtectionRecord {
     ProtectionRecord {
         lifecycle_policy_text: (mode != Mode::Protect).then(|| policy().to_json()),
@@ -261,7 +261,7 @@ fn created_on_push() -> String {
 }
 
 impl Site {
-    /// A repository that ECR made on a push so many hours ago, with such a value of the resource tag.
+    /// A repository that ECR made on a push this number of hours ago, with such a value of the resource tag.
     fn push_makes(&self, name: &str, hours: i64, tag: &str) {
         self.aws.with(|registry| {
             add(registry, name, Some(created_on_push()));

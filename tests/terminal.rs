@@ -49,7 +49,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// What a wrong use is told: at once, on standard error alone, in one line or two.
+/// The message of a wrong use: at once, on standard error alone, in one line or two.
 #[track_caller]
 fn refusal(command: &mut Command) -> String {
     let started = Instant::now();

@@ -191,7 +191,7 @@ impl World {
         })
     }
 
-    /// What came of each repository in the last run, to be shown when a test fails.
+    /// The outcome of each repository in the last run, to be shown when a test fails.
     fn outcomes(&self) -> String {
         let prefix = format!("runs/r{}/outcomes/", self.runs);
         let keys = self.aws.cloud(|cloud| cloud.keys(BUCKET, &prefix));

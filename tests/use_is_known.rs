@@ -80,7 +80,7 @@ impl Site {
         assert_eq!(self.left(), expected, "{why:#}");
     }
 
-    /// A run changes nothing, and tells of this one source that it is not known. The entry that it prints lets the next one go
+    /// A run changes nothing, and reports this one source as not known. The entry that it prints lets the next one go
     /// on.
     #[track_caller]
     fn assert_gap(&self, source: &str) -> String {
@@ -96,7 +96,7 @@ impl Site {
         message
     }
 
-    /// What the gap's message says was done: the next run goes on.
+    /// What the gap's message says was done: the next run deletes again.
     #[track_caller]
     fn assert_goes_on(&self, images: &[&String]) {
         let report = self.run("goes-on");
@@ -684,8 +684,8 @@ fn a_revision_that_only_a_rule_or_a_state_machine_starts_keeps_its_image() {
     });
     let report = site.run("r");
     site.assert_left(&[&site.old[0], &site.old[1]], &report);
-    let held = of(&report, "app")["results"].to_string();
-    assert!(held.contains("rule/nightly") && held.contains("stateMachine:flow"), "{held}");
+    let results = of(&report, "app")["results"].to_string();
+    assert!(results.contains("rule/nightly") && results.contains("stateMachine:flow"), "{results}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ struct Change {
     is_copy: bool,
 }
 
-/// What Amazon ECR tells of changes.
+/// The changes that Amazon ECR reports.
 #[derive(Debug)]
 pub(super) struct Events {
     rng: fastrand::Rng,

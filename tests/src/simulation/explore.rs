@@ -14,7 +14,7 @@ use super::step::{Beside, Foreign, Run, Step, files};
 use super::wire::Shared;
 use super::world::{Habit, Interlude, LISTS, REPOSITORIES, World};
 
-/// So many steps a world has that is made at random.
+/// The number of steps of a world that is made at random.
 const STEPS: usize = 300;
 
 /// The result of a world.
@@ -168,7 +168,7 @@ fn steps(seed: u64) -> Vec<Step> {
     steps
 }
 
-/// What matters only to runs that look at what may have changed: some days without much, and what becomes of the queue and of names.
+/// What matters only to runs that look at what may have changed: some days without much, and changes of the queue and of names.
 fn of_quiet_days(rng: &mut fastrand::Rng) -> Vec<Step> {
     let mut steps = match rng.u8(..6) {
         0 => vec![Step::Nonsense],

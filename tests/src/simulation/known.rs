@@ -28,7 +28,7 @@ fn push(repository: usize, tag: &str) -> Step {
     Step::Push { repository, tag }
 }
 
-/// So many builds, some minutes apart.
+/// Builds with these numbers, some minutes apart.
 fn builds(repository: usize, numbers: std::ops::Range<usize>) -> Vec<Step> {
     numbers.flat_map(|number| [push(repository, &format!("ci-{number}")), Step::Wait(7)]).collect()
 }

@@ -42,7 +42,7 @@ impl Machine {
         world.interludes.clone_from(&spec.interludes);
     }
 
-    /// Everything goes well again.
+    /// Every call succeeds again.
     pub(super) fn clear_up(&self) {
         let mut world = self.shared.lock();
         world.weather = Weather::default();

@@ -424,7 +424,7 @@ impl World {
         }
     }
 
-    /// Whether a policy goes on that a run put back after somebody suspended it, who may know what the run does not.
+    /// Judges whether a policy keeps acting that a run put back after somebody suspended it, who may know what the run does not.
     fn judge_race(&mut self, run: &str, name: &str) {
         if self.judge.protection.raced.get(name).is_none_or(|by| by != run) {
             return;
@@ -600,7 +600,7 @@ impl World {
         }
     }
 
-    /// Since when an image is in use, and nobody has taken the protection tag off anything that belongs together with it.
+    /// Since when an image is in use, and nobody has removed the protection tag from anything that belongs together with it.
     pub(super) fn since(&self, before: &Repository, one: &Use) -> i64 {
         // Who may push may move a tag; the next refresh puts another one. Without its subject an artifact goes, too.
         let family = closure(before, &BTreeSet::from([one.digest.clone()]));
@@ -610,7 +610,7 @@ impl World {
         loosened.fold(one.since, i64::max)
     }
 
-    /// Why something in use goes that ECR took, or would take.
+    /// The verdict on something in use that ECR deleted, or would delete.
     pub(super) fn verdict_on_engine(&self, before: &Repository, one: &Use, missing: &str) -> Verdict {
         let name = &one.repository;
         let is_ours = self.judge.attached.contains_key(name);

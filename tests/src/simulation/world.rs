@@ -33,7 +33,7 @@ thread_local! {
     static STARTED: std::cell::Cell<Option<tokio::time::Instant>> = const { std::cell::Cell::new(None) };
 }
 
-/// The present of this thread's world, in microseconds since 1970: it goes on as the time of Tokio does, which is paused.
+/// The present of this thread's world, in microseconds since 1970: it advances as the time of Tokio does, which is paused.
 pub(super) fn wall_clock() -> i64 {
     let now = tokio::time::Instant::now();
     let started = STARTED.get().unwrap_or(now);
@@ -66,7 +66,7 @@ pub(super) enum By {
     Task,
     /// A service starts its next task with it, by the digest that its revision pinned.
     Pin,
-    /// A service goes back to it.
+    /// A service may be rolled back to it.
     Rollback,
     Function,
     /// A pod runs it, in the cluster of this number.
@@ -107,7 +107,7 @@ pub(super) enum Habit {
     Lost,
 }
 
-/// What becomes of a list.
+/// The state of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listing {
     /// It is written, and is true.
@@ -170,7 +170,7 @@ pub(super) const ACTORS: usize = 3;
 /// What happens in the middle of a run.
 #[derive(Debug, Clone)]
 pub(super) struct Interlude {
-    /// After so many calls whose label contains this text.
+    /// After some calls whose label contains this text.
     pub(super) label: String,
     pub(super) nth: usize,
     pub(super) step: Step,
@@ -179,11 +179,11 @@ pub(super) struct Interlude {
 /// How unreliable the world is at the moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Weather {
-    /// Of 1,000 calls so many go wrong.
+    /// The number of calls of 1,000 that fail.
     pub(super) rate: u16,
     /// Calls that go wrong so: a text in their labels, and how many.
     pub(super) planned: Vec<(String, CallOutcome, usize)>,
-    /// The function is killed at the next call whose label contains this, after so many; and whether with its effect.
+    /// The function is killed at a call whose label contains this, after this number of them; and whether with its effect.
     pub(super) kill: Option<(String, usize, bool)>,
 }
 
@@ -522,7 +522,7 @@ impl World {
         })
     }
 
-    /// Somebody pulls an image; ECR tells of a pull once in a day.
+    /// Somebody pulls an image; ECR records a pull once in a day.
     pub(super) fn pull(&mut self, repository: &str, digest: &str) {
         #[expect(clippy::cast_precision_loss, reason = "a time of this century")]
         let now = self.now as f64 / 1e6;

@@ -29,8 +29,8 @@ fn policy_of_app(site: &Site, statements: &Value) {
     site.aws().with(|registry| app(registry).policy = Some(text));
 }
 
-/// The codes and messages of what holds the repository.
-fn held(report: &Value) -> String {
+/// The blockers of the repository, with their codes and messages.
+fn blockers_of(report: &Value) -> String {
     of(report, "app")["blockers"].to_string()
 }
 
@@ -62,7 +62,7 @@ fn an_account_that_may_pull_by_any_wildcard_needs_a_list() {
         policy_of_app(&site, &allow);
         let report = site.steward.run("r", false);
         site.assert_untouched(action);
-        assert!(held(&report).contains("account/222222222222"), "{action}: {report:#}");
+        assert!(blockers_of(&report).contains("account/222222222222"), "{action}: {report:#}");
         list(&site, "usage/222222222222/eks.json", &json!([]));
         site.steward.run("next", false);
         assert_eq!(site.left(), set([&site.app.young]), "{action}");
@@ -77,12 +77,12 @@ fn an_exception_by_a_wildcard_excepts_no_more_than_it_names() {
     let allow = json!({ "Effect": "Allow", "Principal": { "AWS": "222222222222" }, "NotAction": others });
     policy_of_app(&site, &allow);
     let report = site.steward.run("r", false);
-    assert!(held(&report).contains("account/222222222222"), "{report:#}");
+    assert!(blockers_of(&report).contains("account/222222222222"), "{report:#}");
 }
 
 /// B6: an image's id without its algorithm, and texts that no reference can be.
 #[test]
-fn what_names_no_image_for_certain_is_never_taken_for_a_repository() {
+fn what_names_no_image_for_certain_is_never_mistaken_for_a_repository() {
     let site = Site::new(UNLIMITED);
     let plain = |digest: &str| digest.strip_prefix("sha256:").unwrap().to_owned();
     let ids = json!([
@@ -114,7 +114,7 @@ fn what_names_no_image_for_certain_is_never_taken_for_a_repository() {
 
 /// B2: what ECS lists as active or as running it has to tell of, daemons' too.
 #[test]
-fn a_daemon_of_which_ecs_does_not_tell_is_a_gap_until_it_does() {
+fn a_daemon_that_ecs_does_not_describe_is_a_gap_until_it_does() {
     let lost: [Happens; 2] = [
         |_, cloud| {
             let definition = cloud.ecs.register_daemon("agent", &[&format!("{HOST}/app:ci-0")]);
@@ -141,7 +141,7 @@ fn a_daemon_of_which_ecs_does_not_tell_is_a_gap_until_it_does() {
     }
 }
 
-/// A digest that is none is not told: neither does it stop every run, nor is it taken for what runs.
+/// A digest that is none is ignored: neither does it block every run, nor is it mistaken for what runs.
 #[test]
 fn a_digest_that_is_cut_off_or_empty_counts_as_unreported() {
     for digest in ["", "sha256:ab12"] {
@@ -158,7 +158,7 @@ fn a_digest_that_is_cut_off_or_empty_counts_as_unreported() {
 
 /// What was pulled is known, also where the container does not say what it is called.
 #[test]
-fn a_container_that_tells_only_its_digest_uses_it() {
+fn a_container_that_reports_only_its_digest_uses_it() {
     let site = Site::new(UNLIMITED);
     site.aws().cloud(|cloud| {
         let definition = cloud.ecs.register("web", &["other:1"]);
@@ -200,7 +200,11 @@ fn an_account_that_may_pull_by_the_policy_of_the_registry_needs_a_list() {
         let site = Site::new(UNLIMITED);
         site.aws().cloud(|cloud| cloud.registry_policy = Some(allow(resource)));
         let report = site.steward.run("r", false);
-        assert_eq!(held(&report).contains("account/222222222222"), is_about_app, "{resource}: {report:#}");
+        assert_eq!(
+            blockers_of(&report).contains("account/222222222222"),
+            is_about_app,
+            "{resource}: {report:#}"
+        );
         assert_eq!(site.left() == site.app.all(), is_about_app, "{resource}");
         list(&site, "usage/222222222222/eks.json", &json!([]));
         site.steward.run("next", false);
@@ -242,7 +246,7 @@ limits: { images: 1000, percent: 100 }
     assert_eq!(steward.digests("app").len(), 950, "{}", of(&report, "app")["deleted"]);
 }
 
-/// What was taken last is looked at once more, by another invocation if there is no time left.
+/// What was deleted last is looked at once more, by another invocation if there is no time left.
 #[test]
 fn what_comes_into_use_when_time_is_up_after_the_last_batch_is_put_back_by_the_next_invocation() {
     let site = Site::new(UNLIMITED);
@@ -268,7 +272,7 @@ fn what_comes_into_use_when_time_is_up_after_the_last_batch_is_put_back_by_the_n
     assert_eq!(of(&report, "app")["status"], "DONE", "{report:#}");
 }
 
-/// Putting back takes nothing, and is done also when nothing may be taken any more.
+/// Putting back deletes nothing, and is done also when nothing may be deleted any more.
 #[test]
 fn what_a_killed_invocation_took_is_put_back_also_after_the_switch_is_off() {
     let mut site = Site::new(UNLIMITED);
@@ -307,8 +311,8 @@ fn a_service_that_others_deploy_and_that_is_scaled_to_zero_is_known_again_by_one
         });
         let report = site.steward.run("r", false);
         site.assert_untouched(controller);
-        assert!(held(&report).contains("ecs/prod/web"), "{report:#}");
-        assert!(held(&report).contains("start one of them"), "{report:#}");
+        assert!(blockers_of(&report).contains("ecs/prod/web"), "{report:#}");
+        assert!(blockers_of(&report).contains("start one of them"), "{report:#}");
         site.aws().cloud(|cloud| {
             cloud.ecs.run_service_task("prod", "web", &definition, Some(&site.app.old[2]));
         });
@@ -332,7 +336,7 @@ fn at_a_terminal(steward: &Steward, arguments: &[&str]) -> (Option<i32>, Value) 
     (output.status.code(), serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output_text}")))
 }
 
-/// So many repositories of one old and one young image.
+/// `count` repositories of one old and one young image.
 fn row(policies: &str, count: usize) -> Steward {
     let steward = Steward::with_policies_file(policies);
     steward.aws.with(|registry| {
@@ -465,7 +469,7 @@ fn while_a_service_is_deployed_tasks_tell_nothing_of_a_revision_that_ecs_does_no
     });
     let report = site.steward.run("r", false);
     site.assert_untouched("it may be rolled back");
-    assert!(held(&report).contains("ecs/prod/web"), "{report:#}");
+    assert!(blockers_of(&report).contains("ecs/prod/web"), "{report:#}");
     // When it is done there is one revision.
     site.aws().cloud(|cloud| {
         let revisions = &mut cloud.ecs.service_mut("prod", "web")["currentServiceRevisions"];

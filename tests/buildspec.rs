@@ -47,7 +47,7 @@ impl Workshop {
         serde_json::from_slice(&output.stdout).unwrap_or_default()
     }
 
-    /// Runs a build of these files, some variables set otherwise; gives what came of it, its log and its folder.
+    /// Runs a build of these files, some variables set otherwise; gives its result, its log and its folder.
     fn run(
         &self,
         definition: &BuildDefinition,
@@ -209,7 +209,7 @@ RUN [\"/bin/busybox\", \"false\"]
     );
 }
 
-/// Values that would do something if they were ever taken for more than values.
+/// Values that would do something if they were ever evaluated.
 const HOSTILE: [&str; 8] = [
     "\"; touch pwned; echo \"",
     "$(touch pwned)",

@@ -238,7 +238,7 @@ fn what_belongs_to_an_image_in_use_is_not_deleted() {
 }
 
 #[test]
-fn a_tag_by_which_something_runs_stays_and_another_one_of_the_image_may_go() {
+fn a_tag_by_which_something_runs_is_kept_and_another_one_of_the_image_may_be_deleted() {
     let (hand, app) = Hand::start().with_app();
     hand.run_task("app:one", Some(&app.two));
     let detail = hand.refused(&hand.delete(&by_tag("one")), 409, "images-in-use", &[]);
@@ -298,7 +298,7 @@ fn a_source_that_cannot_be_read_blocks_and_its_pasted_entry_unblocks() {
 }
 
 #[test]
-fn an_account_that_may_pull_and_tells_nothing_blocks_until_its_source_is_ignored() {
+fn an_account_that_may_pull_and_reports_nothing_blocks_until_its_source_is_ignored() {
     let (hand, _) = Hand::start().with_app();
     let spec = json!({ "pullAccess": { "accountIds": ["111111111111"] } });
     assert_eq!(hand.ask("PUT", "/repositories/app", &spec).status, 200);
@@ -353,7 +353,7 @@ fn a_look_that_leaves_no_time_for_deleting_changes_nothing() {
 }
 
 #[test]
-fn what_is_in_use_goes_when_somebody_says_that_they_know_and_is_written_down_and_counted() {
+fn what_is_in_use_is_deleted_when_somebody_says_that_they_know_and_is_written_down_and_counted() {
     let (hand, app) = Hand::start().with_app();
     hand.run_task("app:build", Some(&app.build));
     hand.aws.forget_calls();
@@ -366,7 +366,7 @@ fn what_is_in_use_goes_when_somebody_says_that_they_know_and_is_written_down_and
 }
 
 #[test]
-fn what_goes_is_written_down_before_with_who_asked_for_it() {
+fn what_is_deleted_is_written_down_before_with_who_asked_for_it() {
     let (hand, app) = Hand::start().with_app();
     hand.upload(POLICIES, "policies: []\n");
     hand.aws.forget_calls();
@@ -388,7 +388,7 @@ fn what_goes_is_written_down_before_with_who_asked_for_it() {
 }
 
 #[test]
-fn what_cannot_be_written_down_does_not_go() {
+fn what_cannot_be_written_down_is_not_deleted() {
     let (hand, app) = Hand::within(LITTLE).with_app();
     hand.aws.fault_from("PutObject", Fault::Denied, 0);
     for answer in [hand.delete(&by_digest(&app.build)), hand.force()] {
@@ -418,7 +418,7 @@ fn a_function_without_a_bucket_deletes_no_images() {
 }
 
 #[test]
-fn all_that_is_named_fits_into_the_limit_of_the_day_or_nothing_goes() {
+fn all_that_is_named_fits_into_the_limit_of_the_day_or_nothing_is_deleted() {
     let (hand, _) = Hand::start().with_app();
     hand.upload("state/registry.json", r#"{"images":1000}"#);
     hand.upload(POLICIES, "policies: []\nlimits: { images: 2 }\n");
@@ -456,7 +456,7 @@ fn a_policies_file_that_is_not_valid_stops_deletion_by_hand() {
 }
 
 #[test]
-fn a_repository_goes_by_force_with_all_its_images_written_down_and_not_while_one_is_in_use() {
+fn a_repository_is_deleted_by_force_with_all_its_images_written_down_and_not_while_one_is_in_use() {
     let (hand, app) = Hand::start().with_app();
     hand.run_task("app:build", Some(&app.build));
     let answer = hand.force();
@@ -474,7 +474,7 @@ fn a_repository_goes_by_force_with_all_its_images_written_down_and_not_while_one
 }
 
 #[test]
-fn a_repository_in_use_goes_by_force_when_somebody_says_that_they_know() {
+fn a_repository_in_use_is_deleted_by_force_when_somebody_says_that_they_know() {
     let (hand, app) = Hand::start().with_app();
     hand.run_task("app:build", Some(&app.build));
     let answer = hand.ask("DELETE", "/repositories/app?force=true&inUse=true", &Value::Null);
@@ -483,7 +483,7 @@ fn a_repository_in_use_goes_by_force_when_somebody_says_that_they_know() {
 }
 
 #[test]
-fn an_empty_repository_goes_without_a_look() {
+fn an_empty_repository_is_deleted_without_a_look() {
     let hand = Hand::start();
     assert_eq!(hand.ask("POST", "/repositories", &json!({ "repositoryName": "app" })).status, 201);
     hand.aws.forget_calls();
@@ -512,7 +512,7 @@ fn images_that_were_pushed_meanwhile_keep_the_repository() {
 }
 
 #[test]
-fn a_repository_that_is_filled_at_that_moment_stays() {
+fn a_repository_that_is_filled_meanwhile_stays() {
     let hand = Hand::start();
     assert_eq!(hand.ask("POST", "/repositories", &json!({ "repositoryName": "app" })).status, 201);
     hand.aws.fault("DescribeImages", Fault::Then(push), 1);

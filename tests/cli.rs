@@ -128,8 +128,8 @@ fn numbers_of_hundreds_of_digits_are_not_repeated_in_messages() {
         preview(&image(&format!("\"{long}\""))),
     ] {
         assert!(!output.status.success());
-        let told = stdout(&output) + &stderr(&output);
-        assert!(!told.contains(&"9".repeat(250)) && !told.contains(&"0".repeat(100)), "{told}");
+        let printed = stdout(&output) + &stderr(&output);
+        assert!(!printed.contains(&"9".repeat(250)) && !printed.contains(&"0".repeat(100)), "{printed}");
     }
 }
 
@@ -235,16 +235,16 @@ fn findings_for_people_end_with_the_command_that_explains_them_and_those_for_pro
     let folder = Folder::new();
     let broken =
         folder.file("policy.yaml", "rules:\n- { selection: any, selection: any }\n- { action: expire }\n");
-    let said = |arguments: &[&str]| String::from_utf8(steward(arguments).stderr).unwrap();
-    let text = said(&["check", &broken]);
+    let errors_of = |arguments: &[&str]| String::from_utf8(steward(arguments).stderr).unwrap();
+    let text = errors_of(&["check", &broken]);
     let codes = text.trim_end().rsplit_once(HINT).expect(&text).1;
     let printed = stdout(&steward(&["check", &broken]));
     assert!(codes.split(' ').all(|code| printed.contains(&format!(": {code}: "))), "{codes}: {printed}");
     assert!(
         steward(&[&["explain-code"], &codes.split(' ').collect::<Vec<_>>()[..]].concat()).status.success()
     );
-    assert!(said(&["check", "--output", "github", &broken]).contains(HINT));
-    assert!(!said(&["check", "--output", "json", &broken]).contains(HINT));
+    assert!(errors_of(&["check", "--output", "github", &broken]).contains(HINT));
+    assert!(!errors_of(&["check", "--output", "json", &broken]).contains(HINT));
     let sarif: Value =
         serde_json::from_slice(&steward(&["check", "--output", "sarif", &broken]).stdout).unwrap();
     for rule in sarif["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap() {
@@ -258,7 +258,7 @@ fn findings_for_people_end_with_the_command_that_explains_them_and_those_for_pro
     let output = steward(&preview);
     assert!(stdout(&output).contains(" finding"), "{}", stdout(&output));
     assert!(String::from_utf8(output.stderr).unwrap().contains(HINT));
-    assert!(!said(&[&preview[..], &["--output", "json"]].concat()).contains(HINT));
+    assert!(!errors_of(&[&preview[..], &["--output", "json"]].concat()).contains(HINT));
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn check_says_in_one_line_why_a_file_is_no_policy() {
 }
 
 #[test]
-fn check_goes_through_all_files_and_reads_standard_input() {
+fn check_reads_all_files_and_standard_input() {
     let folder = Folder::new();
     let (good, bad) = (folder.file("good", VALID), folder.file("bad", "{}x"));
     let output = steward(&["check", &bad, &good]);
@@ -505,7 +505,7 @@ fn compile_refuses_what_the_simple_model_cannot_say() {
 }
 
 #[test]
-fn diff_tells_policies_apart_by_what_they_do() {
+fn diff_compares_policies_by_what_they_do() {
     let folder = Folder::new();
     let document = folder.file("document.json", VALID);
     let same = folder.file("same.yaml", "rules: [{selection: untagged, maximumNumberOfImages: 1}]");
@@ -739,17 +739,17 @@ fn what_is_in_use_stays() {
             .map(|image| image["imageDigest"].as_str().unwrap().to_owned())
             .collect()
     };
-    let held = digests(&with, "kept", Some("in use"));
-    assert!(held.len() >= 3, "{held:?}");
-    let went = digests(&without, "previewResults", None);
-    let goes = digests(&with, "previewResults", None);
-    for digest in held {
-        assert!(went.contains(&digest) && !goes.contains(&digest), "{digest}");
+    let in_use = digests(&with, "kept", Some("in use"));
+    assert!(in_use.len() >= 3, "{in_use:?}");
+    let without_use = digests(&without, "previewResults", None);
+    let with_use = digests(&with, "previewResults", None);
+    for digest in in_use {
+        assert!(without_use.contains(&digest) && !with_use.contains(&digest), "{digest}");
     }
 }
 
 #[test]
-fn all_passes_take_what_manifest_lists_leave_behind() {
+fn all_passes_expire_what_image_indexes_leave_behind() {
     let report = |more: &[&str]| -> Value {
         let mut arguments = vec!["--output", "json"];
         arguments.extend(more);
@@ -896,7 +896,7 @@ fn protection_rule(arguments: &[&str]) -> String {
 }
 
 #[test]
-fn the_protection_rule_is_a_policy_that_takes_nothing() {
+fn the_protection_rule_is_a_policy_that_expires_nothing() {
     for (arguments, rules) in [(&[][..], 1), (&["--archive"], 2)] {
         let policy = LifecyclePolicy::parse(&protection_rule(arguments)).unwrap();
         assert!(is_protected(&policy) && takes_nothing(&policy));
@@ -980,14 +980,14 @@ fn the_protection_rule_for_terraform_is_formatted_as_terraform_does() {
 }
 
 #[test]
-fn the_help_of_the_protection_rule_says_what_else_it_takes() {
+fn the_help_of_the_protection_rule_says_what_else_is_needed() {
     let help = stdout(&steward(&["protection-rule", "--help"]));
     for word in ["`apply: protect`", "`ecr-steward:protect`", "put first"] {
         assert!(help.contains(word), "{help}");
     }
 }
 
-/// A title of the window, colours, another way to begin an escape, text that is written backwards, and a line taken back.
+/// A title of the window, colours, another way to begin an escape, text that is written backwards, and a carriage return.
 const HOSTILE: &str = "v2\u{1b}]0;pwned\u{7}\u{1b}[31m\u{9b}32m\u{7f}\u{202e}gpj\r";
 
 /// Asserts that a terminal obeys nothing of what is printed but its own bold and colours.
@@ -1212,7 +1212,7 @@ mod account {
     }
 
     #[test]
-    fn what_is_missing_is_said_in_one_line() {
+    fn what_is_missing_is_reported_in_one_line() {
         let aws = account();
         for (arguments, expected) in [
             (
@@ -1252,7 +1252,7 @@ mod account {
         aws.with(|registry| registry.repositories["team/app"].lifecycle_policy.clone().unwrap())
     }
 
-    /// A run replaced a policy so many days ago.
+    /// A run replaced a policy this number of days ago.
     fn replaced(aws: &EcrStub, repository: &str, run_id: &str, days: i64, text: &str) -> String {
         let micros = Instant::now().micros() - days * 86_400_000_000;
         let at = Instant::from_micros(micros).unwrap();

@@ -80,7 +80,7 @@ fn act(files: &str, folder: &Path) -> Output {
 }
 
 #[test]
-fn the_action_marks_lines_and_takes_names_of_files_for_nothing_else() {
+fn the_action_marks_lines_and_runs_no_names_of_files() {
     let folder = tempfile::tempdir().unwrap();
     let output = act("warning-prefix-*.yaml read-tabs.json", folder.path());
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
@@ -170,11 +170,11 @@ fn published(manifest: &str, address: &str) -> (Result<String, String>, String) 
         .output()
         .unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
-    let said = match output.status.success() {
+    let result = match output.status.success() {
         true => Ok(text(output.stdout)),
         false => Err(text(output.stderr)),
     };
-    (said, fs::read_to_string(folder.path().join("Cargo.toml")).unwrap())
+    (result, fs::read_to_string(folder.path().join("Cargo.toml")).unwrap())
 }
 
 #[test]
@@ -183,9 +183,9 @@ fn a_release_knows_where_it_is_published_and_is_not_made_without_that() {
     let manifest = read("Cargo.toml");
     assert!(manifest.contains("\nrepository = \"\"\n"), "nobody has published it, and no host is made up");
     let filled = manifest.replace("\nrepository = \"\"\n", &format!("\nrepository = \"{ADDRESS}\"\n"));
-    let (said, unchanged) = published(&manifest, "");
-    let said = said.unwrap_err();
-    assert!(said.contains("set REPOSITORY_URL=https://HOST/OWNER/ecr-steward"), "{said}");
+    let (result, unchanged) = published(&manifest, "");
+    let message = result.unwrap_err();
+    assert!(message.contains("set REPOSITORY_URL=https://HOST/OWNER/ecr-steward"), "{message}");
     assert_eq!(unchanged, manifest);
     assert_eq!(published(&manifest, ADDRESS), (Ok(ADDRESS.to_owned()), filled.clone()));
     assert_eq!(published(&manifest, &format!("{ADDRESS}/")).1, filled);
@@ -196,12 +196,12 @@ fn a_release_knows_where_it_is_published_and_is_not_made_without_that() {
         "https://git.example/a\"b",
         "https://git.example",
     ] {
-        let (said, unchanged) = published(&manifest, wrong);
-        assert!(said.unwrap_err().contains("is not the address of a repository"), "{wrong}");
+        let (result, unchanged) = published(&manifest, wrong);
+        assert!(result.unwrap_err().contains("is not the address of a repository"), "{wrong}");
         assert_eq!(unchanged, manifest);
     }
-    let (said, _) = published(&filled, "https://git.example/other/ecr-steward");
-    assert!(said.unwrap_err().contains("correct the one or the other"));
+    let (result, _) = published(&filled, "https://git.example/other/ecr-steward");
+    assert!(result.unwrap_err().contains("correct the one or the other"));
     // `{ repo }` of cargo-binstall is the package's.
     assert!(read("cli/Cargo.toml").contains("repository.workspace = true"));
 }
@@ -271,8 +271,8 @@ fn type_errors(folder: &Path, program: &str) -> Option<String> {
         .arg(folder)
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    (!output.status.success()).then_some(said)
+    let messages = String::from_utf8(output.stdout).unwrap();
+    (!output.status.success()).then_some(messages)
 }
 
 #[test]
@@ -287,8 +287,8 @@ fn the_example_for_pulumi_has_the_types_of_pulumi() {
     let program = read("infra/examples/pulumi/index.ts");
     assert_eq!(type_errors(folder.path(), &program), None);
     let wrong = program.replace("maximumAgeLimit: 14", "maximumAge: 14");
-    let said = type_errors(folder.path(), &wrong).expect("a field that rules do not have");
-    assert!(said.contains("'maximumAge' does not exist"), "{said}");
+    let messages = type_errors(folder.path(), &wrong).expect("a field that rules do not have");
+    assert!(messages.contains("'maximumAge' does not exist"), "{messages}");
     let declared = read("infra/examples/pulumi/package.json");
     let declared: Value = serde_json::from_str(&declared).unwrap();
     for package in local::tools::PULUMI.packages {

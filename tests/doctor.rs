@@ -7,12 +7,12 @@ use tests::cloud::{BUCKET, EKS_CLUSTERS};
 use tests::ecr_stub::{EcrStub, Fault};
 use tests::terminal;
 
-const BOOK: &str =
+const POLICIES: &str =
     "policies: [{ name: all, repositories: ['*'], rules: [{ selection: any, maximumAgeLimit: 14 }] }]";
 
 /// An account with a stack, in which all is well.
 fn account() -> EcrStub {
-    terminal::account(BOOK, |name, repository| {
+    terminal::account(POLICIES, |name, repository| {
         repository.push(name, &["latest"]);
     })
 }
@@ -58,7 +58,7 @@ fn where_all_is_well_nothing_is_to_do_and_nothing_was_changed_or_pulled() {
     let aws = account();
     assert_eq!(to_do(&aws), [""; 0]);
     let output = command(&aws, &[]).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     for part in [
         "ok     credentials       arn:aws:",
         "ok     Region            eu-west-1 (from AWS_REGION)",
@@ -71,7 +71,7 @@ fn where_all_is_well_nothing_is_to_do_and_nothing_was_changed_or_pulled() {
         "ok     pull times        no policy",
         "All is well.",
     ] {
-        assert!(said.contains(part), "{part}:\n{said}");
+        assert!(printed.contains(part), "{part}:\n{printed}");
     }
     let changing = ["Put", "Delete", "Create", "Tag", "Untag", "Register", "BatchDelete", "Update"];
     let operations = aws.operations();
@@ -169,24 +169,24 @@ fn a_cluster_an_account_and_a_registry_that_do_not_report_are_named_until_they_d
 }
 
 #[test]
-fn what_is_ignored_is_said_with_its_reason_and_is_nothing_to_do() {
+fn what_is_ignored_is_reported_with_its_reason_and_is_nothing_to_do() {
     let aws = account();
     aws.cloud(|cloud| {
         cloud.eks_clusters = vec!["old".to_owned()];
-        let book =
-            format!("{BOOK}\nusage: {{ ignore: [{{ source: eks/old, reason: no nodes any more }}] }}\n");
-        cloud.upload(&format!("{BUCKET}/policies.yaml"), &book);
+        let policies =
+            format!("{POLICIES}\nusage: {{ ignore: [{{ source: eks/old, reason: no nodes any more }}] }}\n");
+        cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies);
     });
     assert_eq!(to_do(&aws), [""; 0]);
-    let said = String::from_utf8(command(&aws, &[]).output().unwrap().stdout).unwrap();
-    assert!(said.contains("eks/old: ignored, since no nodes any more"), "{said}");
+    let printed = String::from_utf8(command(&aws, &[]).output().unwrap().stdout).unwrap();
+    assert!(printed.contains("eks/old: ignored, since no nodes any more"), "{printed}");
 }
 
 #[test]
-fn reading_that_would_count_as_pulls_for_a_policy_that_goes_by_pulls_is_reported() {
+fn reading_that_would_count_as_pulls_for_a_policy_that_uses_pull_times_is_reported() {
     let aws = account();
-    let book = BOOK.replace("rules:", "keep: { pulledWithinDays: 30 }, rules:");
-    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &book));
+    let policies = POLICIES.replace("rules:", "keep: { pulledWithinDays: 30 }, rules:");
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), &policies));
     only(&aws, &["PULL_TIMES all goes by pulls", "aws ecr register-pull-time-update-exclusion"]);
     let caller = {
         let output = run(&aws);

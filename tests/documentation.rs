@@ -406,7 +406,7 @@ fn commands_print_what_the_documentation_says() {
 }
 
 #[test]
-fn every_command_line_is_one_that_the_program_takes() {
+fn every_command_line_is_one_that_the_program_accepts() {
     let mut tried = 0;
     let folder = tempfile::tempdir().unwrap();
     for document in documents() {

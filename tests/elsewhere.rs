@@ -171,10 +171,10 @@ fn a_preview_keeps_what_another_account_runs() {
 #[test]
 fn one_that_cannot_be_read_is_a_gap_and_is_not_left_out() {
     let setup = Setup::new();
-    let gap = |arguments: &[&str], told: &[&str]| {
+    let gap = |arguments: &[&str], expected: &[&str]| {
         let output = setup.run(arguments);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{arguments:?}");
-        for part in told {
+        for part in expected {
             assert!(stderr(&output).contains(part), "{part}: {}", stderr(&output));
         }
         assert!(

@@ -1,4 +1,4 @@
-//! What is looked at right before images go, how much may go, and what comes back: by the real functions, on AWS in memory.
+//! What is looked at right before images are deleted, how many may be, and what comes back: by the real functions, on AWS in memory.
 
 use serde_json::{Value, json};
 use shared::domain::enforcement::batch::checks_native_policy;
@@ -44,7 +44,12 @@ fn lines(steward: &Steward) -> Vec<Value> {
 }
 
 fn codes(outcome: &Value) -> Vec<&str> {
-    outcome["blockers"].as_array().into_iter().flatten().map(|held| held["code"].as_str().unwrap()).collect()
+    outcome["blockers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|blocker| blocker["code"].as_str().unwrap())
+        .collect()
 }
 
 fn app(registry: &mut Registry) -> &mut Repository {
@@ -97,7 +102,7 @@ fn a_release_that_comes_into_use_right_after_it_went_is_put_back_whole() {
 }
 
 #[test]
-fn a_tag_that_names_another_image_by_now_is_not_taken_from_it() {
+fn a_tag_that_names_another_image_by_now_is_not_moved_from_it() {
     let site = Site::new(UNLIMITED);
     let start: Happens = |registry, cloud| {
         let image = registry.repositories["app"].images.iter().find(|image| image.tags.contains("latest"));
@@ -182,7 +187,7 @@ fn a_repository_that_is_put_under_another_policy_after_the_inventory_is_left_alo
 }
 
 #[test]
-fn the_limit_of_the_registry_stops_a_run_and_the_next_day_goes_on() {
+fn the_limit_of_the_registry_blocks_a_run_and_the_next_day_continues() {
     let policies = format!("{}limits: {{ images: 7, percent: 100 }}\n", policies_file(UNLIMITED));
     let steward = fleet(&policies, &["app", "bpp", "cpp"], 4);
     counted(&steward, 1000);
@@ -204,7 +209,7 @@ fn the_limit_of_the_registry_stops_a_run_and_the_next_day_goes_on() {
 }
 
 #[test]
-fn a_quarter_of_the_registry_goes_in_a_day_and_no_more() {
+fn a_quarter_of_the_registry_is_deleted_in_a_day_and_no_more() {
     let steward = fleet(&policies_file(UNLIMITED), &["app", "bpp", "cpp"], 60);
     counted(&steward, 480);
     let report = steward.run("r", false);
@@ -312,7 +317,7 @@ fn what_an_index_leaves_behind_is_not_counted_again() {
 }
 
 #[test]
-fn calls_to_ecr_are_two_a_repository_one_after_and_six_more_where_something_goes() {
+fn calls_to_ecr_are_two_a_repository_one_after_and_six_more_where_something_is_deleted() {
     let policies = "policies:
 - { name: payments, repositories: ['app/3'], tags: { team: payments }, rules: [{ selection: any, maximumAgeLimit: 14 }] }
 - { name: all, repositories: ['app/*'], rules: [{ selection: { tagPrefixList: [ci-] }, maximumAgeLimit: 14 }], apply: delete,
@@ -419,7 +424,7 @@ fn change_policies_file(steward: &Steward, more: &str) {
 const ATTACH: &str = ", apply: attach, limits: { images: 10000, percent: 100, remaining: 1 }";
 
 #[test]
-fn the_report_says_until_when_an_attached_policy_is_protected_and_what_ecr_takes_by_it() {
+fn the_report_says_until_when_an_attached_policy_is_protected_and_what_ecr_expires_by_it() {
     let site = Site::new(ATTACH);
     site.use_by_task("app:ci-0", None);
     let would = site.steward.run("dry", true);
@@ -490,7 +495,7 @@ fn a_policy_that_is_suspended_since_the_switch_is_off_is_no_alarm() {
 }
 
 #[test]
-fn an_own_lifecycle_policy_that_would_take_what_runs_needs_attention() {
+fn an_own_lifecycle_policy_that_would_expire_what_runs_needs_attention() {
     let now = Instant::now();
     let name = (0..)
         .map(|number| format!("own/{number}"))
@@ -576,7 +581,7 @@ fn without_a_policies_file_the_report_shows_what_one_could_free() {
 }
 
 #[test]
-fn without_a_policies_file_an_own_policy_that_would_take_what_runs_needs_attention() {
+fn without_a_policies_file_an_own_policy_that_would_expire_what_runs_needs_attention() {
     let steward = without_policies_file();
     steward.aws.with(|registry| {
         registry.repositories.get_mut("shop/web").unwrap().lifecycle_policy = Some(

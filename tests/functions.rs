@@ -80,7 +80,7 @@ fn lifecycle_preview_answers_for_several_repositories_at_once() {
 }
 
 #[test]
-fn lifecycle_preview_takes_a_policy_as_an_object_and_names_an_empty_repository() {
+fn lifecycle_preview_accepts_a_policy_as_an_object_and_names_an_empty_repository() {
     let function = Function::start(binary("lifecycle-preview"));
     let request = json!({
         "repositoryName": "team/app", "registryId": "123456789012", "lifecyclePolicy": {}, "imageDetails": [],
@@ -100,9 +100,9 @@ fn lifecycle_preview_answers_the_sample_event() {
     let results = answer["previewResults"].as_array().unwrap();
     assert_eq!(results.len(), 1);
     assert_eq!(results[0]["reason"], "Pushed 52 days ago; rule 2 expires images older than 14 days.");
-    let held: Vec<&str> =
+    let kept_by: Vec<&str> =
         answer["kept"].as_array().unwrap().iter().map(|image| image["keptBy"].as_str().unwrap()).collect();
-    assert_eq!(held, ["no rule", "in use", "rule 1"]);
+    assert_eq!(kept_by, ["no rule", "in use", "rule 1"]);
 }
 
 #[test]

@@ -30,7 +30,7 @@ struct Used {
 enum Read {
     /// Once.
     Once,
-    /// And again, right before something goes.
+    /// And again, right before a deletion.
     Anew,
 }
 
@@ -199,7 +199,7 @@ fn app(registry: &mut Registry) -> &mut Repository {
     registry.repositories.get_mut("app").unwrap()
 }
 
-/// What a report tells of an image.
+/// The result of an image in a report.
 fn result<'a>(report: &'a Value, digest: &str) -> Option<&'a str> {
     let results = of(report, "app")["results"].as_array()?;
     results.iter().find(|image| image["imageDigest"] == digest)?["outcome"].as_str()
@@ -207,7 +207,7 @@ fn result<'a>(report: &'a Value, digest: &str) -> Option<&'a str> {
 
 fn codes(report: &Value) -> Vec<&str> {
     let blockers = of(report, "app")["blockers"].as_array().into_iter().flatten();
-    blockers.map(|held| held["code"].as_str().unwrap()).collect()
+    blockers.map(|blocker| blocker["code"].as_str().unwrap()).collect()
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn what_a_service_had_when_the_run_began_stays_though_another_is_deployed_meanwh
     }
 }
 
-/// A deployment that is not over yet, or failed, is of an image that ECS goes on starting.
+/// A deployment that is not over yet, or failed, is of an image that ECS keeps starting.
 #[test]
 fn what_is_being_deployed_to_a_service_stays() {
     for status in ["IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "STOPPED"] {
@@ -308,7 +308,7 @@ fn what_is_being_deployed_to_a_service_stays() {
 
 /// The cache says that a version of a function has another image than it runs.
 #[test]
-fn a_wrong_cache_takes_no_functions_image_away() {
+fn a_wrong_cache_deletes_no_image_of_a_function() {
     let site = Site::new(UNLIMITED);
     let used = &site.used[0];
     let hex = &used.digest["sha256:".len()..];
@@ -363,7 +363,7 @@ fn sources(report: &Value) -> Vec<&str> {
 
 /// Also where only one call of many is refused for good, as by a missing permission.
 #[test]
-fn whatever_call_about_use_is_refused_nothing_goes() {
+fn whatever_call_about_use_is_refused_nothing_is_deleted() {
     for (operation, source) in CALLS {
         let site = Site::new(UNLIMITED);
         site.steward.aws.cloud(others);
@@ -379,9 +379,9 @@ fn whatever_call_about_use_is_refused_nothing_goes() {
     }
 }
 
-/// What the inventory was told, a look right before something goes is not.
+/// What the inventory could read, a look right before a deletion cannot.
 #[test]
-fn whatever_call_about_use_is_refused_after_the_inventory_nothing_goes() {
+fn whatever_call_about_use_is_refused_after_the_inventory_nothing_is_deleted() {
     for operation in [
         "ListClusters",
         "DescribeClusters",
@@ -543,7 +543,7 @@ fn what_may_be_in_use_unknown_since_the_inventory_stays() {
     assert!(site.left(&site.used[0].digest) && !site.left(&site.unused), "{report:#}");
 }
 
-/// A preview tells of it as well.
+/// A preview reports it as well.
 #[test]
 fn a_preview_knows_what_may_be_in_use_unknown() {
     let site = Site::new(UNLIMITED);
@@ -661,7 +661,7 @@ const RELEASES: &str = "{ selection: { tagPrefixList: [v] }, maximumAgeLimit: 14
 const NONE: &str = "{ selection: { tagPrefixList: [no-such-] }, maximumAgeLimit: 14 }";
 
 impl Native {
-    /// A repository of so many images, of which the policy keeps the newest three.
+    /// A repository of this number of images, of which the policy keeps the newest three.
     fn of_large_repository(images: u16) -> Self {
         let native = Self::of_file(
             "policies:
@@ -746,7 +746,7 @@ impl Native {
         steward.report(&taken)
     }
 
-    /// So many images went from the registry today.
+    /// This number of images was deleted from the registry today.
     fn count(&self, images: u64) {
         let key = format!("{BUCKET}/{}", DailyRemovals::key(Instant::now()));
         self.site.aws().cloud(|cloud| cloud.upload(&key, &json!({ "images": images }).to_string()));
@@ -834,7 +834,7 @@ fn protection_is_as_old_as_the_look_at_the_images() {
 /// Counted once is counted for as long as the policy acts, and for the day: what a suspended one left is counted again when it acts
 /// again on another day, which has a limit of its own.
 #[test]
-fn what_a_policy_that_was_suspended_takes_is_counted_once_a_day() {
+fn what_a_policy_that_was_suspended_expires_is_counted_once_a_day() {
     let native = Native::attaching(OLD);
     native.run("first");
     let once = native.counted();
@@ -861,7 +861,7 @@ fn what_a_policy_that_was_suspended_takes_is_counted_once_a_day() {
 }
 
 #[test]
-fn past_what_may_go_in_a_day_a_suspended_policy_stays_suspended() {
+fn past_the_limit_of_a_day_a_suspended_policy_stays_suspended() {
     let native = Native::made_with("policies: []\n", RELEASES);
     native.site.aws().fault_from("ListFunctions", Fault::Denied, 0);
     native.run("first");
@@ -876,7 +876,7 @@ fn past_what_may_go_in_a_day_a_suspended_policy_stays_suspended() {
     assert!(!native.is_suspended());
 }
 
-/// What ECR goes by is the policy that is attached, and not what a file says that nobody has seen the effect of.
+/// ECR enforces the policy that is attached, and not what a file says that nobody has seen the effect of.
 #[test]
 fn while_a_file_is_not_previewed_the_attached_policy_is_what_has_to_be_certain() {
     let limited = |rules: &str| {
@@ -947,9 +947,9 @@ fn where_ecr_enforces_the_policy_this_stack_deletes_only_what_was_protected_once
     assert_eq!(native.site.left(), left, "{report:#}");
 }
 
-/// ECR goes on by itself: tomorrow an image is old enough.
+/// ECR acts by itself: tomorrow an image is old enough.
 #[test]
-fn a_policy_that_takes_nothing_yet_is_suspended_all_the_same_where_something_is_not_known() {
+fn a_policy_that_expires_nothing_yet_is_suspended_all_the_same_where_something_is_not_known() {
     let fault: [Unclear; 3] = [
         ("use", "usage-unknown", |steward| steward.aws.fault_from("ListFunctions", Fault::Denied, 0)),
         ("an index", "unread-manifest-lists", |steward| {
@@ -982,7 +982,7 @@ fn a_policy_that_takes_nothing_yet_is_suspended_all_the_same_where_something_is_
 
 /// ECR takes a signature with the image that it is about, whether it counts it or not.
 #[test]
-fn the_plan_behind_a_policy_has_the_signatures_that_go_along() {
+fn the_plan_behind_a_policy_has_the_signatures_that_expire_with_their_images() {
     let native = Native::attaching(RELEASES);
     let report = native.run("r");
     let planned = native.planned();
@@ -1014,7 +1014,7 @@ fn an_attached_policy_is_suspended_when_the_repository_cannot_be_read() {
 
 /// The tags of the repository decide which policy is for it.
 #[test]
-fn an_attached_policy_is_suspended_when_it_cannot_be_said_whether_it_is_for_the_repository() {
+fn an_attached_policy_is_suspended_when_it_is_not_known_whether_it_is_for_the_repository() {
     let native = Native::of_file(&format!(
         "policies:\n- {{ name: all, repositories: ['*'], tags: {{ team: web }}, rules: [{OLD}]{ATTACH} }}\n"
     ));
@@ -1030,7 +1030,7 @@ fn an_attached_policy_is_suspended_when_it_cannot_be_said_whether_it_is_for_the_
 
 /// What this stack attached and remembers nothing of that it can go by.
 #[test]
-fn an_attached_policy_whose_record_cannot_be_gone_by_is_suspended() {
+fn an_attached_policy_whose_record_cannot_be_used_is_suspended() {
     let mut of_others = record("provisioned", OLD);
     of_others["registryId"] = "999999999999".into();
     let mut without_policy = record("provisioned", OLD);
@@ -1062,7 +1062,7 @@ fn without_a_policies_file_what_runs_is_asked_for_where_ecr_enforces_a_policy() 
 
 /// The policy of somebody else's is replaced while the run is under way.
 #[test]
-fn a_policy_of_somebody_elses_that_changes_during_the_run_is_not_gone_by() {
+fn a_policy_of_somebody_elses_that_changes_during_the_run_is_not_followed() {
     let native = Native::of_file("policies:\n- { name: all, repositories: ['*'], apply: protect }\n");
     let text = protected(&policy(NONE)).unwrap().to_json();
     native.attach(Some(&text));
@@ -1077,7 +1077,7 @@ fn a_policy_of_somebody_elses_that_changes_during_the_run_is_not_gone_by() {
 
 /// Who may write to the bucket cannot put another file below a run.
 #[test]
-fn a_run_whose_policies_are_not_those_that_it_began_with_takes_nothing() {
+fn a_run_whose_policies_are_not_those_that_it_began_with_deletes_nothing() {
     let site = Site::new(UNLIMITED);
     let taken = site.steward.take_inventory(&Steward::begin("r", false)).response();
     site.steward.aws.cloud(|cloud| {
@@ -1168,7 +1168,7 @@ fn in_a_large_repository_too_the_newest_of_those_that_are_there_stay() {
 
 /// Something comes into use while the images of a large repository go, which takes more than a minute.
 #[test]
-fn while_many_images_go_what_is_in_use_and_what_is_in_the_repository_is_looked_at_again() {
+fn while_many_images_are_deleted_what_is_in_use_and_what_is_in_the_repository_is_looked_at_again() {
     let native = Native::of_large_repository(1903);
     // Nineteen calls, a minute and more.
     let comes_into_use: fn(&mut Registry, &mut Cloud) = |_, cloud| {
@@ -1205,9 +1205,9 @@ fn sources_of_use_that_never_answer_end_an_invocation_in_its_time() {
     let inventory = tests::cloud::function(&site.steward.aws, "lifecycle-inventory", Duration::from_secs(6));
     for operation in ["ListClusters", "ListFunctions", "DescribeRegistry"] {
         site.steward.aws.fault_from(operation, Fault::Hang, 0);
-        let begun = Steward::begin(operation, false).to_string();
+        let input = Steward::begin(operation, false).to_string();
         let began = std::time::Instant::now();
-        let (error_type, message) = inventory.invoke(begun).error();
+        let (error_type, message) = inventory.invoke(input).error();
         assert_eq!(error_type, "OutOfTime", "{operation}: {message}");
         assert!(began.elapsed() < Duration::from_secs(6), "{operation}");
         heal(&site.steward);

@@ -421,10 +421,10 @@ fn docker_gets_what_it_needs_and_no_credentials() {
     let source = fs::canonicalize(host.path("source")).unwrap();
     let source = source.display();
     let image = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app";
-    let (known, told): (Vec<&String>, Vec<&String>) = arguments
+    let (known, generated): (Vec<&String>, Vec<&String>) = arguments
         .iter()
         .partition(|argument| !argument.contains("--metadata-file=") && !argument.contains("src-"));
-    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(generated.len(), 2, "{generated:?}");
     let expected = [
         "buildx".to_owned(),
         "build".to_owned(),

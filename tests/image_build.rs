@@ -162,7 +162,7 @@ fn an_event_that_comes_again_much_later_starts_nothing_while_the_build_runs() {
 }
 
 #[test]
-fn what_is_built_already_is_not_built_again_but_takes_its_places() {
+fn what_is_built_already_is_not_built_again_but_gets_its_tags() {
     let site = Site::new();
     let event = uploaded("sources/app/v1.zip", "v1", &now());
     site.send(&event);
@@ -566,7 +566,7 @@ fn what_is_needed_for_builds_alone_is_not_deployed_where_there_are_none() {
 }
 
 #[test]
-fn events_that_eventbridge_cannot_hand_over_are_kept_and_reported() {
+fn events_that_eventbridge_cannot_deliver_are_kept_and_reported() {
     for (function, events) in
         [("ImageBuildFunction", ["Uploaded", "Pushed"].as_slice()), ("ImagePublishedFunction", &["Ended"])]
     {

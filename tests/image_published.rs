@@ -516,7 +516,7 @@ fn going_back_to_a_commit_that_is_built_moves_the_tags_back() {
 }
 
 #[test]
-fn trouble_of_aws_loses_nothing() {
+fn errors_of_aws_lose_nothing() {
     for operation in ["BatchGetBuilds", "BatchGetImage", "PutObject", "PutImage", "PutParameter", "PutEvents"]
     {
         let site = Site::new();

@@ -138,7 +138,7 @@ fn preview_reads_listings_as_people_have_them_and_says_what_other_files_are() {
     insta::assert_snapshot!("inputs_images", summary);
 }
 
-/// A policy by which an image goes after a month.
+/// A policy by which an image expires after a month.
 fn policy(folder: &Path) -> String {
     let file = folder.join("policy.yaml");
     std::fs::write(&file, "rules: [{ selection: any, maximumAgeLimit: 30 }]\n").unwrap();

@@ -83,7 +83,7 @@ fn pod(image: &str, id: &str) -> Value {
         "status": { "containerStatuses": [{ "name": "main", "image": format!("{ECR}/{image}"), "imageID": id }] } })
 }
 
-/// A shop: what runs, what waits, and what a rollback goes back to.
+/// A shop: what runs, what waits, and what a rollback starts again.
 fn shop() -> Setup {
     let setup = Setup::new();
     let cluster = &setup.cluster;
@@ -176,7 +176,7 @@ fn a_thousand_pods_come_in_pages_and_every_one_counts() {
 }
 
 #[test]
-fn a_list_whose_pages_expire_is_begun_anew_and_given_up_when_that_goes_on() {
+fn a_list_whose_pages_expire_is_read_anew_and_given_up_when_that_continues() {
     let setup = Setup::new();
     for number in 0..600 {
         setup.cluster.add("pods", "shop", &format!("web-{number}"), pod(&format!("web:{number}"), ""));
@@ -199,13 +199,13 @@ fn a_kind_that_may_not_be_read_makes_the_list_incomplete_and_says_what_to_allow(
         (Some(2), 0),
         "a shorter list must not look complete"
     );
-    let said = stderr(&output);
+    let message = stderr(&output);
     assert!(
-        said.contains("jobs.batch: 403 ")
-            && said.contains("apiGroups: [\"batch\"], resources: [jobs], verbs: [list]"),
-        "{said}"
+        message.contains("jobs.batch: 403 ")
+            && message.contains("apiGroups: [\"batch\"], resources: [jobs], verbs: [list]"),
+        "{message}"
     );
-    assert!(said.contains("or say --without rollouts.argoproj.io if it holds no images"), "{said}");
+    assert!(message.contains("or say --without rollouts.argoproj.io if it holds no images"), "{message}");
     // What does not matter is said to be so, kind by kind; Kubernetes' own always matter.
     setup.cluster.state().denied.remove("jobs.batch");
     assert!(
@@ -220,8 +220,8 @@ fn a_kind_that_may_not_be_read_makes_the_list_incomplete_and_says_what_to_allow(
 }
 
 #[test]
-fn what_cannot_be_discovered_is_not_taken_for_empty() {
-    for (path, told) in [
+fn what_cannot_be_discovered_is_not_mistaken_for_empty() {
+    for (path, expected) in [
         (
             "/apis/argoproj.io/v1alpha1",
             "argoproj.io/v1alpha1: /apis/argoproj.io/v1alpha1 does not say what there is",
@@ -235,7 +235,7 @@ fn what_cannot_be_discovered_is_not_taken_for_empty() {
         setup.cluster.state().failing.insert(path.to_owned(), (500, 100));
         let output = setup.run(&[]);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{path}");
-        assert!(stderr(&output).contains(told), "{path}: {}", stderr(&output));
+        assert!(stderr(&output).contains(expected), "{path}: {}", stderr(&output));
     }
     // Answers that are no lists.
     for answer in [json!({}), json!({ "kind": "Status" }), json!([]), json!({ "items": 7 })] {
@@ -278,11 +278,11 @@ fn contexts_and_programs_that_sign_in_work_as_with_kubectl_and_their_secrets_sta
     by_variable.env_clear().env("KUBECONFIG", setup.kubeconfig()).args(["in-use", "--kubernetes"]);
     assert!(by_variable.output().unwrap().status.success());
     let cases = [("stranger", "401 Unauthorized"), ("broken", "no session"), ("missing", "missing")];
-    for (context, told) in cases {
+    for (context, expected) in cases {
         let output = setup.run(&["--context", context]);
         assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{context}");
-        let said = stderr(&output);
-        assert!(said.contains(told) && !said.contains("a-secret"), "{context}: {said}");
+        let message = stderr(&output);
+        assert!(message.contains(expected) && !message.contains("a-secret"), "{context}: {message}");
     }
     let nowhere =
         Command::new(binary("ecr-steward")).env_clear().args(["in-use", "--kubernetes"]).output().unwrap();
@@ -296,8 +296,11 @@ fn what_a_cluster_says_does_not_reach_the_terminal_as_commands() {
     setup.cluster.add("pods", "shop\u{1b}[2J", "evil\u{1b}]0;x\u{7}", pod("web@sha256:12", ""));
     let output = setup.run(&[]);
     assert_eq!(output.status.code(), Some(2));
-    let said = stderr(&output);
-    assert!(said.contains("cut off") && !said.contains('\u{1b}') && !said.contains('\u{7}'), "{said:?}");
+    let message = stderr(&output);
+    assert!(
+        message.contains("cut off") && !message.contains('\u{1b}') && !message.contains('\u{7}'),
+        "{message:?}"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tests::site::{HOST, Images, Site, UNLIMITED, fill, other, policies_file, rep
 use tests::steward::{PLENTY, Steward, of};
 
 #[test]
-fn a_run_deletes_what_the_policy_takes_and_the_next_run_nothing() {
+fn a_run_deletes_what_the_policy_expires_and_the_next_run_nothing() {
     let site = Site::new(UNLIMITED);
     let report = site.steward.run("first", false);
     assert_eq!(site.left(), set([&site.app.young]), "{report:#}");
@@ -29,7 +29,7 @@ fn a_run_deletes_what_the_policy_takes_and_the_next_run_nothing() {
 }
 
 #[test]
-fn lists_go_before_what_they_list_and_nothing_before_it_is_written_down() {
+fn indexes_are_deleted_before_what_they_list_and_nothing_before_it_is_written_down() {
     let site = Site::new(UNLIMITED);
     site.steward.run("first", false);
     let mut written: Vec<Value> = Vec::new();
@@ -74,8 +74,9 @@ fn what_a_task_uses_by_tag_stays() {
     assert_eq!(site.left(), set([&site.app.old[0], &site.app.young]));
     let app = of(&report, "app");
     assert_eq!(app["protectedByUse"]["imageTotalCount"], 1);
-    let held = app["results"].as_array().unwrap().iter().find(|image| image["outcome"] == "IN_USE").unwrap();
-    assert!(held["reason"].as_str().unwrap().contains("task/prod/"), "{held}");
+    let in_use =
+        app["results"].as_array().unwrap().iter().find(|image| image["outcome"] == "IN_USE").unwrap();
+    assert!(in_use["reason"].as_str().unwrap().contains("task/prod/"), "{in_use}");
 }
 
 #[test]
@@ -207,9 +208,9 @@ fn where_a_source_of_use_is_down_nothing_is_deleted() {
             cloud.functions.add("job", "1", "other:2", &other('a'));
         });
         // What only lists what is in use; other lists are of the run.
-        let begun = Steward::begin("r", false);
+        let input = Steward::begin("r", false);
         site.aws().fault(operation, Fault::Denied, 1);
-        let taken = site.steward.take_inventory(&begun).response();
+        let taken = site.steward.take_inventory(&input).response();
         site.aws().heal();
         for key in site.steward.batches(&taken) {
             site.steward.work(&taken, &key);
@@ -224,7 +225,7 @@ fn where_a_source_of_use_is_down_nothing_is_deleted() {
 }
 
 #[test]
-fn a_source_that_is_down_when_it_is_asked_again_stops_deletion_too() {
+fn a_source_that_is_down_when_it_is_asked_again_blocks_deletion_too() {
     let site = Site::new(UNLIMITED);
     site.aws().fault_from("ListFunctions", Fault::Denied, 1);
     let report = site.steward.run("r", false);
@@ -233,7 +234,7 @@ fn a_source_that_is_down_when_it_is_asked_again_stops_deletion_too() {
 }
 
 #[test]
-fn a_list_that_is_old_missing_or_unreadable_stops_deletion_in_its_scope() {
+fn a_list_that_is_old_missing_or_unreadable_blocks_deletion_in_its_scope() {
     let upload = |site: &Site, content: &str, hours: f64| {
         site.aws().cloud(|cloud| {
             let path = format!("{BUCKET}/usage/eks.json");
@@ -300,15 +301,15 @@ fn a_policy_that_would_empty_a_repository_is_blocked_without_a_setting() {
     let report = site.steward.run("r", false);
     site.assert_untouched("emptied");
     let codes: Vec<&Value> =
-        of(&report, "app")["blockers"].as_array().unwrap().iter().map(|held| &held["code"]).collect();
+        of(&report, "app")["blockers"].as_array().unwrap().iter().map(|blocker| &blocker["code"]).collect();
     assert_eq!(codes, ["limit-percent", "limit-remaining"]);
 }
 
 #[test]
 fn an_invalid_policies_file_is_none_and_the_report_says_everything() {
     let site = Site::new(", apply: delet, limits: { percent: 200 }");
-    let begun = Steward::begin("r", false);
-    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    let input = Steward::begin("r", false);
+    let (error_type, message) = site.steward.take_inventory(&input).error();
     assert_eq!(error_type, "InvalidPoliciesFile");
     for part in ["policies.yaml: ", "/policies/0/apply", "/policies/0/limits/percent"] {
         assert!(message.contains(part), "{message}");
@@ -316,7 +317,7 @@ fn an_invalid_policies_file_is_none_and_the_report_says_everything() {
     site.assert_untouched("an invalid book");
     // What Step Functions hands to the report when it has caught that.
     let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
-    let mut caught = begun;
+    let mut caught = input;
     caught["error"] = json!({ "Error": error_type, "Cause": cause });
     let report = site.steward.report(&caught);
     assert_eq!(report["status"], "FAILED");
@@ -374,7 +375,7 @@ fn where_manifest_lists_cannot_be_read_nothing_is_deleted() {
 }
 
 #[test]
-fn an_index_that_is_not_understood_stops_deletion_and_is_read_again() {
+fn an_index_that_is_not_understood_blocks_deletion_and_is_read_again() {
     let site = Site::new(UNLIMITED);
     let index = site.aws().with(|registry| {
         let app = registry.repositories.get_mut("app").unwrap();
@@ -393,7 +394,7 @@ fn an_index_that_is_not_understood_stops_deletion_and_is_read_again() {
 }
 
 #[test]
-fn a_signature_by_tag_stays_with_what_runs_and_goes_with_its_image() {
+fn a_signature_by_tag_is_kept_with_what_runs_and_deleted_with_its_image() {
     let site = Site::new(UNLIMITED);
     let [kept, gone] = [&site.app.index, &site.app.old[0]].map(|subject| {
         let tag = format!("{}.sig", subject.replace(':', "-"));
@@ -441,7 +442,7 @@ fn what_ecr_refuses_is_reported_image_by_image_and_keeps_what_belongs_to_it() {
 }
 
 #[test]
-fn passing_trouble_of_aws_changes_nothing_about_the_outcome() {
+fn transient_errors_of_aws_change_nothing_about_the_outcome() {
     let operations = [
         "DescribeRepositories",
         "DescribeImages",
@@ -668,7 +669,7 @@ mod attached {
     }
 
     #[test]
-    fn ecr_takes_what_the_policy_takes_but_nothing_in_use() {
+    fn ecr_expires_what_the_policy_expires_but_nothing_in_use() {
         let site = Site::new(ATTACH);
         site.use_by_task("app:ci-0", None);
         site.use_by_task("app:v1", Some(&site.app.children[0].clone()));
@@ -692,7 +693,7 @@ mod attached {
     }
 
     #[test]
-    fn what_once_ran_leaves_by_this_stacks_own_path_and_ecr_never_takes_it() {
+    fn what_once_ran_is_deleted_by_this_stack_and_never_expired_by_ecr() {
         let site = Site::new(ATTACH);
         site.use_by_task("app:ci-0", None);
         // Untagged, and run by its digest.
@@ -723,7 +724,7 @@ mod attached {
     }
 
     #[test]
-    fn tags_that_cannot_be_moved_are_no_obstacle() {
+    fn tags_that_cannot_be_moved_block_nothing() {
         let site = Site::new(ATTACH);
         site.aws().with(|registry| {
             registry.repositories.get_mut("app").unwrap().described["imageTagMutability"] =
@@ -895,7 +896,7 @@ usage: { stacks: true }
 }
 
 #[test]
-fn the_sample_events_are_what_the_functions_take() {
+fn the_sample_events_are_what_the_functions_accept() {
     let sample = |name: &str| -> Value {
         let path = tests::binaries::workspace().join(format!("tests/events/lifecycle-{name}.json"));
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -1139,9 +1140,9 @@ fn a_run_that_only_protects_and_a_stack_without_a_budget_read_no_layers() {
     let aws = EcrStub::start();
     with_layers(&aws, "app", 3);
     let steward = steward_that_counts_layers(aws, "5", ", apply: attach");
-    let mut begun = Steward::begin("hourly", false);
-    begun["run"]["protectOnly"] = true.into();
-    let taken = steward.take_inventory(&begun).response();
+    let mut input = Steward::begin("hourly", false);
+    input["run"]["protectOnly"] = true.into();
+    let taken = steward.take_inventory(&input).response();
     for key in steward.batches(&taken) {
         steward.work(&taken, &key);
     }

@@ -73,8 +73,8 @@ struct Times {
     filter: f64,
 }
 
-/// Images of repositories that are all alike: builds, releases, pull requests, untagged ones, and one `latest` each; pushed in so many
-/// seconds.
+/// Images of repositories that are all alike: builds, releases, pull requests, untagged ones, and one `latest` each; pushed in
+/// this number of seconds.
 fn listing(images: u64, repositories: u64, seconds: u64) -> Listing {
     let pushed = Instant::parse(NOW).unwrap().micros() / 1_000_000;
     let mut text = "{\"imageDetails\":[".to_owned();
@@ -114,7 +114,7 @@ fn previews(images: u64, repositories: u64, seconds: u64) -> Vec<PreviewReport> 
     preview_all(question, &listing(images, repositories, seconds))
 }
 
-/// A run over so many repositories, some of which need attention, with ten images each.
+/// A run over this number of repositories, some of which need attention, with ten images each.
 fn run(repositories: u64) -> RunReport {
     let started_at = Instant::parse("2026-11-23T03:00:00Z").unwrap();
     let run = Run {

@@ -23,7 +23,7 @@ use tests::document::Doc;
 use tests::reference::{self, Acted};
 use tests::strategy::{self, Repository, now};
 
-/// So many cases per property, and so many times more as `PROPTEST_CASES` is more than proptest's usual 256. Nothing
+/// The number of cases per property, multiplied as `PROPTEST_CASES` is more than proptest's usual 256. Nothing
 /// is written next to the sources when one fails.
 fn cases(cases: u32) -> ProptestConfig {
     let usual = ProptestConfig::default();
@@ -820,7 +820,7 @@ proptest! {
     #![proptest_config(cases(300))]
 
     #[test]
-    fn what_belongs_to_held_images_is_held(
+    fn what_belongs_to_kept_images_is_kept(
         repository in strategy::repository(),
         held in vec(any::<Index>(), 0..=3),
     ) {
@@ -999,7 +999,7 @@ proptest! {
     }
 
     #[test]
-    fn no_plan_takes_what_is_in_use_or_kept_or_any_part_of_it(
+    fn no_plan_deletes_what_is_in_use_or_kept_or_any_part_of_it(
         policy in strategy::policy(),
         repository in strategy::repository(),
         newest in 0_u64..4,
@@ -1079,7 +1079,7 @@ proptest! {
     }
 
     #[test]
-    fn behind_the_protection_rule_ecr_takes_nothing_that_is_in_use(
+    fn behind_the_protection_rule_ecr_expires_nothing_that_is_in_use(
         policy in strategy::policy(),
         repository in strategy::repository(),
     ) {

@@ -43,7 +43,7 @@ trait Protected {
     fn acts(&self) -> bool;
     fn record(&self) -> Option<Value>;
     fn remember(&self, record: &Value);
-    fn journal(&self, is_told: fn(&str) -> bool) -> Vec<Value>;
+    fn journal(&self, is_wanted: fn(&str) -> bool) -> Vec<Value>;
     fn protect_only(&self, run_id: &str) -> Value;
     fn puts_of_policies(&self) -> usize;
     fn end_use(&self);
@@ -104,11 +104,11 @@ impl Protected for Site {
             .cloud(|cloud| cloud.upload(&format!("{BUCKET}/state/protection/app.json"), &record.to_string()));
     }
 
-    /// The lines of the journal in objects whose names are told of.
-    fn journal(&self, is_told: fn(&str) -> bool) -> Vec<Value> {
+    /// The lines of the journal in objects whose names are wanted.
+    fn journal(&self, is_wanted: fn(&str) -> bool) -> Vec<Value> {
         self.aws().cloud(|cloud| {
             let mut keys = cloud.keys(BUCKET, "journal/");
-            keys.retain(|key| is_told(key.rsplit('/').next().unwrap()));
+            keys.retain(|key| is_wanted(key.rsplit('/').next().unwrap()));
             let texts: Vec<String> =
                 keys.iter().map(|key| cloud.object_text(&format!("{BUCKET}/{key}")).unwrap()).collect();
             texts
@@ -143,9 +143,9 @@ impl Protected for Site {
 
 /// A run that only protects, as the hourly schedule starts it.
 fn protect_only(steward: &Steward, run_id: &str) -> Value {
-    let mut begun = Steward::begin(run_id, false);
-    begun["run"]["protectOnly"] = true.into();
-    let taken = steward.take_inventory(&begun).response();
+    let mut input = Steward::begin(run_id, false);
+    input["run"]["protectOnly"] = true.into();
+    let taken = steward.take_inventory(&input).response();
     for key in steward.batches(&taken) {
         assert!(key.contains("/enforce/"), "{key}");
         steward.work(&taken, &key);
@@ -215,7 +215,12 @@ fn protection_tag(digest: &str) -> String {
 }
 
 fn codes(outcome: &Value) -> Vec<&str> {
-    outcome["blockers"].as_array().into_iter().flatten().map(|held| held["code"].as_str().unwrap()).collect()
+    outcome["blockers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|blocker| blocker["code"].as_str().unwrap())
+        .collect()
 }
 
 /// The place of the first call of an operation with something in it.
@@ -233,7 +238,8 @@ fn counted_today(site: &Site) -> u64 {
 
 /// A1: the rollback target, after each deployment of a moving tag.
 #[test]
-fn an_image_that_ran_until_this_minute_is_not_taken_by_ecr_and_leaves_within_limits_and_by_the_journal() {
+fn an_image_that_ran_until_this_minute_is_not_expired_by_ecr_and_is_deleted_within_limits_and_by_the_journal()
+{
     let site = Site::new(ATTACH);
     let lone = site.lone("lone", &[]);
     site.use_by_task("app:latest", Some(&lone));
@@ -262,7 +268,7 @@ fn an_image_that_ran_until_this_minute_is_not_taken_by_ecr_and_leaves_within_lim
 
 /// A1: what no rule takes stays, whether it ran or not.
 #[test]
-fn what_ran_once_and_no_rule_takes_stays() {
+fn what_ran_once_and_no_rule_expires_is_kept() {
     let site = site(&attaching(FOUR_BUILDS));
     let lone = site.lone("lone", &[]);
     site.use_by_task("app:latest", Some(&lone));
@@ -311,7 +317,7 @@ fn where_a_protection_tag_cannot_be_put_the_policy_is_suspended() {
 
 /// A2: the field is optional in OCI.
 #[test]
-fn an_image_whose_manifest_does_not_tell_its_media_type_is_protected() {
+fn an_image_whose_manifest_does_not_name_its_media_type_is_protected() {
     let site = Site::new(ATTACH);
     let digest = site.lone("bare", &["bare"]);
     let bare = site.aws().with(|registry| {
@@ -403,7 +409,7 @@ fn where_one_image_cannot_be_protected_all_others_are() {
 
 /// A4
 #[test]
-fn no_tag_is_ever_taken_off() {
+fn no_tag_is_ever_removed() {
     let site = Site::new(ATTACH);
     let lone = site.lone("lone", &[]);
     site.use_by_task("app:latest", Some(&lone));
@@ -426,7 +432,7 @@ fn no_tag_is_ever_taken_off() {
 
 /// A5
 #[test]
-fn a_tag_that_moves_between_look_and_act_takes_no_image_away() {
+fn a_tag_that_moves_between_look_and_act_deletes_no_image() {
     let site = Site::new(ATTACH);
     site.use_by_task("app:ci-0", Some(&site.app.old[0].clone()));
     site.steward.run("r", false);
@@ -603,7 +609,7 @@ fn a_file_that_was_not_previewed_leaves_what_is_attached_as_it_is_while_that_is_
     assert!(site.is_suspended());
 }
 
-/// A8: by a resource tag, while the run goes on.
+/// A8: by a resource tag, during the run.
 #[test]
 fn a_repository_that_comes_under_another_policy_during_the_run_is_suspended() {
     let policies = format!(
@@ -647,7 +653,7 @@ fn a_repository_whose_tags_change_during_the_run_stays_protected_if_it_was_made_
     assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]), "{report:#}");
 }
 
-/// A8: the policies file, while the run goes on.
+/// A8: the policies file, during the run.
 #[test]
 fn a_policies_file_that_changes_during_the_run_attaches_nothing_and_suspends() {
     for policies in ["policies: []\n", "policies: {", ""] {
@@ -670,7 +676,7 @@ fn a_policies_file_that_changes_during_the_run_attaches_nothing_and_suspends() {
 
 /// A9 a
 #[test]
-fn a_tag_of_an_earlier_version_on_any_image_has_nothing_taken() {
+fn a_tag_of_an_earlier_version_on_any_image_expires_nothing() {
     let site = Site::new(ATTACH);
     site.aws().with(|registry| {
         app(registry).image_mut(&site.app.young).tags.insert("ecr-steward-released-x".to_owned());
@@ -778,7 +784,7 @@ fn a_policy_of_somebody_elses_that_is_replaced_is_written_down_before() {
 
 /// B17: the default policy, beside an image that runs by its digest while its tag moves on.
 #[test]
-fn the_policy_that_a_repository_was_made_with_takes_nothing_in_use() {
+fn the_policy_that_a_repository_was_made_with_expires_nothing_in_use() {
     let site = provisioned("policies: []\n", "{ selection: untagged, maximumNumberOfImages: 1 }");
     let lone: Vec<String> = (0..3).map(|number| site.lone(&format!("lone {number}"), &[])).collect();
     site.use_by_task("app:latest", Some(&lone[0]));
@@ -935,14 +941,14 @@ fn a_repository_that_asks_by_its_resource_tag_is_protected_whatever_the_file_say
 
 /// What services go back to is read once a run, for those that are known then.
 #[test]
-fn what_a_service_goes_back_to_is_protected_though_services_could_not_be_listed_when_the_run_began() {
+fn what_a_service_rolls_back_to_is_protected_though_services_could_not_be_listed_when_the_run_began() {
     let deploy = |site: &Site, digest: &str| {
         site.aws().cloud(|cloud| {
             let definition = cloud.ecs.register("web", &[&format!("{HOST}/app:latest")]);
             cloud.ecs.deploy("prod", "web", &definition, Some(digest));
         });
     };
-    let begun = |operation: &'static str| {
+    let site_with_fault = |operation: &'static str| {
         let site = provisioned(OF_OTHERS, FOUR_BUILDS);
         deploy(&site, &site.app.old[0]);
         deploy(&site, &site.app.young);
@@ -950,11 +956,11 @@ fn what_a_service_goes_back_to_is_protected_though_services_could_not_be_listed_
         site
     };
     // The look before the policy may act lists them, and asks for what is missing.
-    let site = begun("ListServices");
+    let site = site_with_fault("ListServices");
     let report = site.protect_only("r");
     assert_eq!(site.taken_by_ecr(), set([&site.app.old[1]]), "{report:#}");
     // What daemons and rules start was not read where there was no cluster: this run goes by none of it.
-    let site = begun("ListClusters");
+    let site = site_with_fault("ListClusters");
     let report = site.protect_only("r");
     assert!(site.is_suspended(), "{report:#}");
     // A service that is new since the run began has a history, too.
@@ -1144,13 +1150,13 @@ fn where_nobody_may_ask_for_resource_tags_everything_that_is_known_is_protected_
 
 /// A run of the state machine with a file that is not valid.
 fn run_without_file(site: &Site, run_id: &str) -> Value {
-    let mut begun = Steward::begin(run_id, false);
-    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    let mut input = Steward::begin(run_id, false);
+    let (error_type, message) = site.steward.take_inventory(&input).error();
     assert_eq!(error_type, "InvalidPoliciesFile");
     let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
-    suspend(site, &json!({ "run": begun["run"], "reason": cause }).to_string());
-    begun["run"]["policiesFileProblem"] = cause.into();
-    let taken = site.steward.take_inventory(&begun).response();
+    suspend(site, &json!({ "run": input["run"], "reason": cause }).to_string());
+    input["run"]["policiesFileProblem"] = cause.into();
+    let taken = site.steward.take_inventory(&input).response();
     for key in site.steward.batches(&taken) {
         site.steward.work(&taken, &key);
     }
@@ -1228,7 +1234,7 @@ fn what_the_last_valid_policies_file_says_of_use_holds_while_the_present_one_is_
 }
 
 #[test]
-fn the_policy_that_a_repository_was_made_with_comes_back_when_the_file_lets_go_of_it() {
+fn the_policy_that_a_repository_was_made_with_comes_back_when_the_file_no_longer_names_it() {
     let of_api = provisioned(&policies_file(ATTACH), FOUR_BUILDS);
     let of_push = created_on_push(&policies_file(ATTACH));
     for (site, made_with) in [(of_api, behind(FOUR_BUILDS)), (of_push, template_policy())] {
@@ -1246,7 +1252,7 @@ fn the_policy_that_a_repository_was_made_with_comes_back_when_the_file_lets_go_o
 }
 
 #[test]
-fn a_policy_that_the_file_let_go_of_is_reported_until_nothing_of_it_is_left() {
+fn a_policy_that_the_file_no_longer_names_is_reported_until_nothing_of_it_is_left() {
     let site = Site::new(ATTACH);
     site.steward.run("r", false);
     site.say(OF_OTHERS);
@@ -1334,8 +1340,8 @@ fn that_protection_tags_would_be_signed_is_reported_until_it_is_ignored() {
         signs(&site, "ap*");
         let report = site.steward.run("signed", false);
         assert_eq!(report["status"], "ATTENTION", "{report:#}");
-        let told = of(&report, "app")["signedTags"][0].as_str().unwrap().to_owned();
-        assert!(told.contains(profile) && told.contains("protection-tags/signing"), "{told}");
+        let message = of(&report, "app")["signedTags"][0].as_str().unwrap().to_owned();
+        assert!(message.contains(profile) && message.contains("protection-tags/signing"), "{message}");
         let file = site.aws().cloud(|cloud| cloud.object_text(&format!("{BUCKET}/policies.yaml"))).unwrap();
         let file = file.split("approve:").next().unwrap().to_owned();
         let ignore = "{ source: protection-tags/signing, reason: \"the jobs do not matter\" }";
@@ -1345,7 +1351,7 @@ fn that_protection_tags_would_be_signed_is_reported_until_it_is_ignored() {
     }
 }
 
-/// Not knowing it stands in nobody's way, since nothing goes by it.
+/// Not knowing it blocks nothing, since no decision depends on it.
 #[test]
 fn managed_signing_that_cannot_be_read_needs_attention_and_blocks_nothing() {
     let site = Site::new(ATTACH);
@@ -1353,8 +1359,8 @@ fn managed_signing_that_cannot_be_read_needs_attention_and_blocks_nothing() {
     site.use_by_task("app:ci-0", None);
     let report = site.steward.run("r", false);
     assert_eq!(report["status"], "ATTENTION", "{report:#}");
-    let told = of(&report, "app")["signedTags"][0].as_str().unwrap();
-    assert!(told.contains("ecr:GetSigningConfiguration"), "{told}");
+    let message = of(&report, "app")["signedTags"][0].as_str().unwrap();
+    assert!(message.contains("ecr:GetSigningConfiguration"), "{message}");
     assert_eq!(of(&report, "app")["blockers"], json!(null), "{report:#}");
     // Where no tags are set, it is nobody's business.
     let site = Site::new(UNLIMITED);
@@ -1434,7 +1440,7 @@ fn nothing_is_deleted_by_a_policy_that_a_repository_was_made_with_and_has_no_mor
 }
 
 #[test]
-fn the_policies_file_goes_before_the_policy_that_a_repository_was_made_with() {
+fn the_policies_file_has_precedence_over_the_policy_that_a_repository_was_made_with() {
     for policies in [policies_file(UNLIMITED), PROTECT.to_owned()] {
         let site = provisioned(&policies, FOUR_BUILDS);
         site.use_by_task("app:ci-0", None);
@@ -1481,7 +1487,7 @@ fn a_run_that_only_protects_suspends_what_is_not_certain() {
 }
 
 #[test]
-fn a_run_that_only_protects_takes_no_notice_of_whether_the_file_was_previewed() {
+fn a_run_that_only_protects_ignores_whether_the_file_was_previewed() {
     let mut site = Site::new(ATTACH);
     site.steward.run("r", false);
     let policy = site.policy();
@@ -1500,7 +1506,7 @@ fn limited(images: u64) -> String {
 }
 
 #[test]
-fn a_plan_past_what_may_go_in_a_day_is_not_attached_and_suspends_what_is() {
+fn a_plan_past_the_limit_of_a_day_is_not_attached_and_suspends_what_is() {
     let site = site(&limited(1));
     let report = site.steward.run("r", false);
     assert_eq!(codes(of(&report, "app")), ["limit-registry"], "{report:#}");
@@ -1517,7 +1523,7 @@ fn a_plan_past_what_may_go_in_a_day_is_not_attached_and_suspends_what_is() {
 }
 
 #[test]
-fn what_ecr_takes_is_counted_once_and_written_down_once() {
+fn what_ecr_expires_is_counted_once_and_written_down_once() {
     let site = site(&attaching(FOUR_BUILDS));
     site.steward.run("r", false);
     assert_eq!(counted_today(&site), 2);
@@ -1559,7 +1565,7 @@ fn a_plan_is_written_down_before_the_policy_is_put_and_without_that_it_is_not_pu
 
 /// An attached policy takes something new each day.
 #[test]
-fn where_what_an_attached_policy_newly_takes_cannot_be_written_down_it_is_suspended() {
+fn where_what_an_attached_policy_newly_expires_cannot_be_written_down_it_is_suspended() {
     for path in ["/plan-", "/state/protection/", "/state/taken/"] {
         let site = site(&attaching(FOUR_BUILDS));
         site.steward.run("r", false);
@@ -1626,7 +1632,7 @@ fn a_policy_that_somebody_else_suspends_during_the_run_is_not_lifted_by_it() {
 
 /// It writes the record last: what it saw that this run did not is not written down yet.
 #[test]
-fn a_policy_that_another_run_suspends_at_this_moment_comes_back_only_after_another_look_at_use() {
+fn a_policy_that_another_run_suspends_meanwhile_comes_back_only_after_another_look_at_use() {
     let site = site(&attaching(FOUR_BUILDS));
     site.aws().with(|registry| {
         let mut before = repository("aaa");
@@ -1675,7 +1681,7 @@ fn of_today(prefix: &str) -> String {
 }
 
 #[test]
-fn a_policy_of_a_repositorys_own_that_takes_what_is_in_use_needs_attention() {
+fn a_policy_of_a_repositorys_own_that_expires_what_is_in_use_needs_attention() {
     let (matched, unmatched) = (of_today("matched"), of_today("unmatched"));
     let policies = format!(
         "policies:\n- {{ name: matched, repositories: ['matched/*'], rules: [{TWO_WEEKS}]{UNLIMITED} }}\n"
@@ -1783,7 +1789,7 @@ fn of_an_earlier_version(rules: &str) -> String {
 
 /// Its second rule takes what no rule of the policies file does.
 #[test]
-fn a_policy_that_an_earlier_version_attached_does_not_go_on_acting() {
+fn a_policy_that_an_earlier_version_attached_stops_acting() {
     let never = "{ selection: any, maximumAgeLimit: 3000 }";
     let upgraded = |policies: &str| {
         let site = site(policies);
@@ -1824,7 +1830,7 @@ fn a_policy_that_an_earlier_version_attached_does_not_go_on_acting() {
 
 /// What comes between the look at the repository and the look at what is in use.
 #[test]
-fn an_image_that_is_pushed_and_run_while_protection_is_refreshed_is_not_taken_for_protected() {
+fn an_image_that_is_pushed_and_run_while_protection_is_refreshed_is_not_mistaken_for_protected() {
     let site = site(&attaching(FOUR_BUILDS));
     site.steward.run("r", false);
     let push: Happens = |registry, cloud| {
@@ -2051,18 +2057,18 @@ fn an_archived_image_in_use_holds_up_nothing_where_no_rule_looks_into_the_archiv
     assert!(of(&report, "app")["error"].as_str().unwrap().contains("ImageInaccessible"), "{report:#}");
 }
 
-/// A8: as the state machine goes on when the inventory fails.
+/// A8: as the state machine continues when the inventory fails.
 #[test]
 fn a_policies_file_that_is_not_valid_suspends_what_it_attached() {
     let site = Site::new(ATTACH);
     site.steward.run("r", false);
     site.say("policies: [{ name: all }]\n");
-    let begun = Steward::begin("s", false);
-    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    let input = Steward::begin("s", false);
+    let (error_type, message) = site.steward.take_inventory(&input).error();
     assert_eq!(error_type, "InvalidPoliciesFile");
     let cause = json!({ "errorType": error_type, "errorMessage": message }).to_string();
     let suspend = tests::cloud::function(site.aws(), "lifecycle-suspend", tests::steward::PLENTY);
-    suspend.invoke(json!({ "run": begun["run"], "reason": cause }).to_string()).response();
+    suspend.invoke(json!({ "run": input["run"], "reason": cause }).to_string()).response();
     assert!(site.is_suspended());
     // And it is attached again when the file is valid.
     site.say(&policies_file(ATTACH));
@@ -2072,7 +2078,7 @@ fn a_policies_file_that_is_not_valid_suspends_what_it_attached() {
 
 /// Nothing of what is protected depends on how many policies there are in the file.
 #[test]
-fn of_two_runs_at_once_neither_takes_the_protection_of_the_other() {
+fn of_two_runs_at_once_neither_removes_the_protection_of_the_other() {
     let site = Site::new(ATTACH);
     site.steward.run("r", false);
     site.use_by_task("app:ci-0", None);

@@ -194,7 +194,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_repository_is_what_its_own_wish_asks_for(body in body()) {
+    fn a_repository_is_what_its_own_request_asks_for(body in body()) {
         let existing = made(&body);
         let difference = difference(&existing, &spec(&body).settings, &registry(), &refreshed(&existing));
         prop_assert!(difference.is_empty(), "{difference}");

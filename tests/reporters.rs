@@ -126,8 +126,8 @@ impl Accounts {
     fn assert_blocked(&self, source: &str) -> String {
         let report = self.run();
         assert_eq!(self.left("app"), tags(&["ci-0", "ci-1", "ci-2", "latest"]), "{report:#}");
-        let obstacles = of(&report, "app")["blockers"].as_array().unwrap();
-        let messages = obstacles.iter().map(|obstacle| obstacle["message"].as_str().unwrap());
+        let blockers = of(&report, "app")["blockers"].as_array().unwrap();
+        let messages = blockers.iter().map(|blocker| blocker["message"].as_str().unwrap());
         let message = messages.into_iter().find(|message| message.contains(&format!("{source}: ")));
         message.unwrap_or_else(|| panic!("{source}: {report:#}")).to_owned()
     }
@@ -165,9 +165,9 @@ fn an_account_that_may_pull_and_does_not_report_blocks_its_repositories_until_it
     let first = report["notices"][0].as_str().unwrap();
     let expected = format!("It is not known what uses images of app: account/{OTHER}: ");
     assert!(first.starts_with(&expected), "{first}");
-    let told = site.cloud(|cloud| cloud.published.last().cloned()).unwrap();
+    let mail = site.cloud(|cloud| cloud.published.last().cloned()).unwrap();
     let page = site.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/reports/latest.html"))).unwrap();
-    for text in [told.1, page] {
+    for text in [mail.1, page] {
         assert!(text.contains(&format!("account/{OTHER}")), "{text}");
     }
     assert_eq!(site.left("own"), tags(&["latest"]), "where it may not pull nothing is blocked");
@@ -279,7 +279,7 @@ fn every_source_that_fails_there_is_in_the_list_and_a_list_is_never_emptied_in_s
 }
 
 #[test]
-fn a_list_goes_into_a_bucket_of_its_registry_account_and_into_no_other() {
+fn a_list_is_written_into_a_bucket_of_its_registry_account_and_into_no_other() {
     let site = Accounts::reporting_to("999999999999");
     let Answer::Error(error) = site.report() else { panic!("nothing was written") };
     assert_eq!(error["errorType"], "AwsFailed");
@@ -318,7 +318,7 @@ fn a_list_that_nobody_writes_any_more_blocks_after_a_day() {
 }
 
 #[test]
-fn a_hostile_list_blocks_and_takes_no_protection_away() {
+fn a_hostile_list_blocks_and_removes_no_protection() {
     type Change = fn(&mut Value);
     let forged: Change = |list| list["writtenBy"]["account"] = "333333333333".into();
     let future: Change = |list| list["writtenAt"] = "2999-01-01T00:00:00Z".into();
@@ -356,7 +356,7 @@ fn a_hostile_list_blocks_and_takes_no_protection_away() {
 }
 
 #[test]
-fn a_list_of_the_first_form_still_tells_of_an_account() {
+fn a_list_of_the_first_form_still_covers_an_account() {
     let site = Accounts::new();
     site.put("usage/210987654321/anything.json", &json!(["app:ci-0"]));
     let report = site.assert_kept(&["ci-0"]);
@@ -476,9 +476,9 @@ fn an_account_reports_from_a_terminal_as_its_reporter_does() {
     site.report().response();
     let of_function = site.list();
     let output = terminal(&site, &[&format!("s3://{BUCKET}")]);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && output.stdout.is_empty(), "{said}");
-    assert!(said.contains(&format!("Wrote s3://{BUCKET}/{LIST}: 1 reference in use")), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout.is_empty(), "{message}");
+    assert!(message.contains(&format!("Wrote s3://{BUCKET}/{LIST}: 1 reference in use")), "{message}");
     let of_terminal = site.list();
     assert!(of_terminal["writtenBy"]["program"].as_str().unwrap().starts_with("ecr-steward "));
     let sources = |list: &Value| -> Vec<Value> {
@@ -500,9 +500,9 @@ fn a_terminal_writes_what_it_could_read_and_says_what_it_could_not() {
     site.other.fault_from("batch:DescribeJobDefinitions", Fault::Denied, 0);
     let output = terminal(&site, &[&format!("s3://{BUCKET}")]);
     assert_eq!(output.status.code(), Some(2));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("not known completely: AWS Batch: "), "{said}");
-    assert!(said.contains("it blocks deletion until it is whole"), "{said}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(message.contains("not known completely: AWS Batch: "), "{message}");
+    assert!(message.contains("it blocks deletion until it is whole"), "{message}");
     let message = site.assert_blocked(&format!("{LIST}/batch"));
     assert!(message.contains("allow batch:DescribeJobDefinitions"), "{message}");
 }
@@ -528,8 +528,8 @@ fn a_terminal_writes_no_list_of_another_account_region_or_cluster() {
     ] {
         let output = terminal(&site, &[&format!("s3://{BUCKET}/{key}")]);
         assert_eq!(output.status.code(), Some(2));
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains(expected), "{key}: {said}");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(message.contains(expected), "{key}: {message}");
     }
     assert_eq!(site.cloud(|cloud| cloud.keys(BUCKET, "usage/")), [""; 0]);
     assert_eq!(site.other.count("ListClusters"), 0, "nothing is read for it");

@@ -11,7 +11,7 @@ use shared::domain::text::quantity::{bytes, count, dollars, grouped};
 use shared::report::run::{Builder, RunReport};
 use shared::report::{html, table};
 
-/// A repository: images by what becomes of them, none of them twice.
+/// A repository: images by their result, none of them twice.
 fn outcome(dry_run: bool) -> impl Strategy<Value = Outcome> {
     let part = || {
         (0..5000_u64, 0..9_000_000_u64).prop_map(|(images, each)| Amount {

@@ -106,7 +106,7 @@ fn older_than(days: u64) -> Value {
 }
 
 #[test]
-fn a_repository_that_the_path_names_is_made_and_its_images_deleted_and_no_other_spelling_of_the_path_is_taken()
+fn a_repository_that_the_path_names_is_made_and_its_images_deleted_and_no_other_spelling_of_the_path_is_accepted()
  {
     let api = Api::start(PLENTY).with_images(|app| {
         let image = app.push("image", &["old"]);
@@ -169,7 +169,7 @@ fn a_repository_takes_a_name_and_three_calls_and_is_recorded_before_its_policy_i
 }
 
 #[test]
-fn the_same_wish_again_is_the_same_repository_untouched() {
+fn the_same_request_again_is_the_same_repository_untouched() {
     let api = Api::start(PLENTY);
     let spec = json!({
         "repositoryName": "app", "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION",
@@ -254,7 +254,7 @@ fn an_update_changes_what_differs_and_says_so() {
 }
 
 #[test]
-fn policies_come_and_go() {
+fn policies_are_put_and_deleted() {
     let api = Api::start(PLENTY);
     api.create(&json!({ "repositoryName": "app", "pullAccess": { "organizationId": "o-abcdefghij" } }));
     assert!(api.repository("app").policy.unwrap().contains("aws:PrincipalOrgID"));
@@ -269,7 +269,7 @@ fn policies_come_and_go() {
 }
 
 #[test]
-fn a_policy_that_is_asked_to_be_gone_goes_and_is_forgotten_after_it() {
+fn a_policy_that_is_not_wanted_is_deleted_and_its_record_after_it() {
     let api = Api::start(PLENTY);
     let none = json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } });
     assert_eq!(api.create(&none).status, 201);
@@ -301,7 +301,7 @@ fn a_policy_that_is_asked_to_be_gone_goes_and_is_forgotten_after_it() {
 }
 
 #[test]
-fn what_is_remembered_of_a_repository_goes_with_it() {
+fn what_is_remembered_of_a_repository_is_deleted_with_it() {
     let api = Api::start(PLENTY);
     for (target, force) in [("/repositories/app", false), ("/repositories/app?force=true", true)] {
         api.create(&json!({ "repositoryName": "app" }));
@@ -669,7 +669,7 @@ fn bad_requests_make_no_call_at_all() {
 }
 
 #[test]
-fn passing_trouble_is_waited_out() {
+fn transient_errors_are_waited_out() {
     for fault in [Fault::Throttled, Fault::ServerError, Fault::Unavailable, Fault::Cut] {
         let api = Api::start(PLENTY);
         for operation in ["CreateRepository", "PutLifecyclePolicy", "UntagResource"] {
@@ -709,7 +709,7 @@ fn a_creation_that_was_killed_is_completed_by_the_next_request() {
     assert!(made.lifecycle_policy.is_some() && made.tags.len() == 1, "{made:?}");
 }
 
-/// Every call of every route goes wrong in one way, which has to be a problem in time and change nothing.
+/// Every call of every route fails in one way, which has to be a problem in time and change nothing.
 fn lasting(fault: &Fault, status: u16, kind: &str) {
     let api = Api::start(LITTLE);
     api.create(&json!({ "repositoryName": "app" }));
@@ -767,7 +767,7 @@ fn a_missing_permission_is_a_problem_and_changes_nothing() {
 }
 
 #[test]
-fn effects_without_an_answer_are_taken_back() {
+fn effects_without_an_answer_are_rolled_back() {
     let api = Api::start(LITTLE);
     api.create(&json!({ "repositoryName": "app" }));
     let before = api.ecr.snapshot();
@@ -798,7 +798,7 @@ fn effects_without_an_answer_are_taken_back() {
 }
 
 #[test]
-fn what_cannot_be_taken_back_is_said() {
+fn what_cannot_be_rolled_back_is_reported() {
     let api = Api::start(LITTLE);
     api.ecr.fault_from("PutLifecyclePolicy", Fault::Denied, 0);
     api.ecr.fault_from("DeleteRepository", Fault::Denied, 0);

@@ -198,7 +198,7 @@ fn events_that_come_twice_do_no_harm() {
 }
 
 #[test]
-fn strings_are_taken_for_booleans_and_numbers() {
+fn strings_are_read_as_booleans_and_numbers() {
     let cfn = CloudFormation::start(PLENTY);
     let properties = json!({
         "RepositoryName": "app", "ImageScanningConfiguration": { "ScanOnPush": "true" }, "EmptyOnDelete": "true",
@@ -230,7 +230,7 @@ fn an_update_in_place_keeps_the_repository() {
 }
 
 #[test]
-fn a_replacement_goes_forward_and_back() {
+fn a_replacement_is_made_rolled_back_and_made_again() {
     let cfn = CloudFormation::start(PLENTY);
     let old = json!({});
     let first = succeeded(&cfn.create(&old));
@@ -418,7 +418,7 @@ fn there_is_an_answer_before_the_deadline_whatever_ecr_does() {
 }
 
 #[test]
-fn what_a_failed_creation_cannot_take_back_is_deleted_by_the_rollback() {
+fn what_a_failed_creation_leaves_behind_is_deleted_by_the_rollback() {
     let cfn = CloudFormation::start(LITTLE);
     for operation in ["PutLifecyclePolicy", "DeleteRepository"] {
         cfn.ecr.fault_from(operation, Fault::Denied, 0);
@@ -431,7 +431,7 @@ fn what_a_failed_creation_cannot_take_back_is_deleted_by_the_rollback() {
 }
 
 #[test]
-fn passing_trouble_is_waited_out() {
+fn transient_errors_are_waited_out() {
     let cfn = CloudFormation::start(PLENTY);
     for operation in ["CreateRepository", "PutLifecyclePolicy"] {
         cfn.ecr.fault(operation, Fault::Throttled, 2);
@@ -504,7 +504,7 @@ fn an_event_that_cloud_formation_did_not_send_changes_nothing() {
 }
 
 #[test]
-fn what_is_left_of_an_earlier_resource_goes_only_while_its_stack_cleans_up() {
+fn what_is_left_of_an_earlier_resource_is_deleted_only_while_its_stack_cleans_up() {
     let cfn = settled();
     succeeded(&cfn.update("app", &json!({ "RepositoryName": "other" }), &json!({ "RepositoryName": "app" })));
     let event = cfn.event("Delete", Some("app"), &json!({ "EmptyOnDelete": "true" }), &Value::Null);
@@ -518,7 +518,7 @@ fn what_is_left_of_an_earlier_resource_goes_only_while_its_stack_cleans_up() {
 }
 
 #[test]
-fn what_cloud_formation_tells_a_moment_later_is_waited_for() {
+fn what_cloud_formation_answers_a_little_later_is_waited_for() {
     let cfn = settled();
     cfn.ecr.cloud(|cloud| cloud.stacks.set(STACK, "UPDATE_IN_PROGRESS", Some(("Web", "UPDATE_COMPLETE"))));
     cfn.ecr.fault(

@@ -259,7 +259,7 @@ fn a_tag_of_an_image_that_is_archived_meanwhile_is_not_moved_back_either() {
 }
 
 #[test]
-fn what_ecr_refuses_to_move_is_said_and_the_image_is_back_without_that_tag() {
+fn what_ecr_refuses_to_move_is_reported_and_the_image_is_back_without_that_tag() {
     let (site, app) = Site::start();
     site.delete(&[&app.build]);
     let refusal = Fault::Error("ImageTagAlreadyExistsException", "The image tag 'build' already exists");
@@ -273,7 +273,7 @@ fn what_ecr_refuses_to_move_is_said_and_the_image_is_back_without_that_tag() {
 }
 
 #[test]
-fn an_image_that_is_back_is_said_to_be_also_where_a_tag_of_it_is_not() {
+fn an_image_that_is_back_is_reported_as_restored_also_where_a_tag_of_it_is_not() {
     // Refused for these tags alone.
     let (site, app) = Site::start();
     site.delete(&[&app.two, &app.build]);
@@ -394,7 +394,7 @@ fn layers_that_ecr_has_deleted_are_named_with_what_cannot_come_back_without_them
 }
 
 #[test]
-fn where_layers_cannot_be_asked_for_it_is_tried_and_said() {
+fn where_layers_cannot_be_asked_for_it_is_tried_and_reported() {
     let (site, app) = Site::start();
     let manifest = site.with_app(|repository| repository.image_mut(&app.two).manifest.clone());
     site.delete(&[&app.two, &app.build]);
@@ -425,7 +425,7 @@ fn a_child_that_another_request_deleted_later_comes_back_with_its_index() {
 }
 
 #[test]
-fn an_archived_image_is_taken_out_of_the_archive() {
+fn an_archived_image_is_restored_from_the_archive() {
     let (site, app) = Site::start();
     // A run deletes by its line; the archive has the image all the same.
     site.delete(&[&app.build]);
@@ -440,7 +440,7 @@ fn an_archived_image_is_taken_out_of_the_archive() {
 }
 
 #[test]
-fn what_the_journal_does_not_have_is_said_and_not_guessed() {
+fn what_the_journal_does_not_have_is_reported_and_not_guessed() {
     let (site, app) = Site::start();
     let missing = format!("sha256:{}", "0".repeat(64));
     let report = site.restore(&json!({ "imageIds": [{ "imageDigest": missing }, { "imageTag": "v9" }] }));
@@ -474,7 +474,7 @@ fn a_manifest_that_is_not_the_one_of_its_digest_is_not_used() {
 }
 
 #[test]
-fn without_its_repository_nothing_comes_back_and_the_way_out_is_said() {
+fn without_its_repository_nothing_comes_back_and_the_way_out_is_reported() {
     let (site, app) = Site::start();
     site.delete(&[&app.two]);
     site.aws.with(|registry| registry.repositories.remove("app"));
@@ -516,7 +516,7 @@ fn who_restored_what_is_in_the_journal_before_and_nothing_is_restored_that_is_no
 }
 
 #[test]
-fn where_time_is_up_the_rest_is_named_and_the_same_request_goes_on() {
+fn where_time_is_up_the_rest_is_named_and_the_same_request_continues() {
     let (mut site, app) = Site::start();
     let before = site.seen();
     site.delete_release(&app);
@@ -538,7 +538,7 @@ fn where_time_is_up_the_rest_is_named_and_the_same_request_goes_on() {
 }
 
 #[test]
-fn what_the_policy_does_with_restored_images_next_is_said() {
+fn what_the_policy_does_with_restored_images_next_is_reported() {
     let (site, app) = Site::start();
     site.delete(&[&app.build, &app.two]);
     // As runs remember them, so that children do not count.
@@ -566,7 +566,7 @@ fn what_the_policy_does_with_restored_images_next_is_said() {
 }
 
 #[test]
-fn at_a_terminal_all_that_a_run_took_comes_back_and_history_tells_who_did_it() {
+fn at_a_terminal_all_that_a_run_deleted_comes_back_and_history_says_who_did_it() {
     let (site, app) = Site::start();
     let before = site.seen();
     site.delete_release(&app);

@@ -103,7 +103,7 @@ impl Site {
         self.steward.take_inventory(&Steward::begin("r", false)).response()
     }
 
-    /// Works on the batches of a run, which are to enforce, and expects the repository to be held for this reason.
+    /// Works on the batches of a run, which are to enforce, and expects the repository to be blocked for this reason.
     fn assert_held(&self, taken: &Value, code: &str) {
         let keys = self.steward.batches(taken);
         assert!(keys.iter().all(|key| key.contains("/enforce/")), "{keys:?}");
@@ -193,10 +193,10 @@ fn a_file_that_is_changed_is_previewed_again_and_one_that_is_changed_back_is_not
 #[test]
 fn a_file_that_is_not_valid_changes_nothing_and_is_no_preview() {
     let site = Site::new(&policies("delet"));
-    let begun = Steward::begin("r", false);
-    let (error_type, message) = site.steward.take_inventory(&begun).error();
+    let input = Steward::begin("r", false);
+    let (error_type, message) = site.steward.take_inventory(&input).error();
     assert_eq!(error_type, "InvalidPoliciesFile");
-    let mut caught = begun;
+    let mut caught = input;
     caught["error"] = json!({ "Error": error_type, "Cause": message });
     let report = site.steward.report(&caught);
     assert_eq!(report["status"], "FAILED");
@@ -233,7 +233,7 @@ fn a_run_that_failed_or_was_interrupted_is_no_preview() {
 }
 
 #[test]
-fn without_the_switch_no_run_takes_anything_whoever_starts_it() {
+fn without_the_switch_no_run_deletes_anything_whoever_starts_it() {
     for apply in ["delete", "attach"] {
         let mut site = Site::approved(apply);
         site.steward.switch(false);
@@ -276,7 +276,7 @@ fn the_switch_is_looked_at_when_something_is_done_and_not_when_the_run_began() {
 }
 
 #[test]
-fn a_policies_file_that_is_changed_or_removed_while_a_run_goes_on_stops_it() {
+fn a_policies_file_that_is_changed_or_removed_during_a_run_blocks_it() {
     let changes: [fn(&mut Cloud); 3] = [
         |cloud| {
             cloud.upload(&format!("{BUCKET}/{POLICIES}"), "policies: []\n");
@@ -302,17 +302,17 @@ fn a_policies_file_that_is_changed_or_removed_while_a_run_goes_on_stops_it() {
 }
 
 #[test]
-fn a_run_that_began_more_than_a_day_ago_takes_nothing_any_more() {
-    let begun = |hours: i64| {
+fn a_run_that_began_more_than_a_day_ago_deletes_nothing_any_more() {
+    let input_of_run_since = |hours: i64| {
         let now = shared::domain::text::instant::Instant::now().micros();
         let at = shared::domain::text::instant::Instant::from_micros(now - hours * 3_600_000_000).unwrap();
-        let mut begun = Steward::begin("r", false);
-        begun["run"]["startedAt"] = at.to_string().into();
-        begun
+        let mut input = Steward::begin("r", false);
+        input["run"]["startedAt"] = at.to_string().into();
+        input
     };
     for hours in [25, -2] {
         let site = Site::approved("delete");
-        let taken = site.steward.take_inventory(&begun(hours)).response();
+        let taken = site.steward.take_inventory(&input_of_run_since(hours)).response();
         site.assert_held(&taken, "run-too-old");
     }
     // What a task says of its age is not believed alone: its list of batches has an age, too.
@@ -322,7 +322,7 @@ fn a_run_that_began_more_than_a_day_ago_takes_nothing_any_more() {
     site.steward.aws.cloud(|cloud| cloud.age(&list, 25.0));
     site.assert_held(&taken, "run-too-old");
     let site = Site::approved("delete");
-    let taken = site.steward.take_inventory(&begun(23)).response();
+    let taken = site.steward.take_inventory(&input_of_run_since(23)).response();
     for key in site.steward.batches(&taken) {
         site.steward.work(&taken, &key);
     }
@@ -333,12 +333,12 @@ fn a_run_that_began_more_than_a_day_ago_takes_nothing_any_more() {
 fn what_an_inventory_wrote_that_was_killed_is_never_worked_on() {
     let mut site = Site::approved("delete");
     site.upload(POLICIES, &format!("{}approve: \"{}\"\n", policies("delete"), hash(&policies("delete"))));
-    let begun = Steward::begin("r", false);
+    let input = Steward::begin("r", false);
     // Everything is written but the list of batches.
     site.steward.aws.fault_from("PutObject", Fault::Hang, 4);
     {
         let doomed = cloud::function(&site.steward.aws, "lifecycle-inventory", PLENTY);
-        doomed.hand(begun.to_string());
+        doomed.hand(input.to_string());
         while !site.keys("runs/").iter().any(|key| key.contains("/enforce/")) {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -349,7 +349,7 @@ fn what_an_inventory_wrote_that_was_killed_is_never_worked_on() {
     // The mistake is corrected, and Step Functions tries again with the same input.
     site.upload(POLICIES, &policies("preview"));
     site.steward.approves = false;
-    let taken = site.steward.take_inventory(&begun).response();
+    let taken = site.steward.take_inventory(&input).response();
     let keys = site.steward.batches(&taken);
     assert!(keys.len() == 1 && keys[0].contains("/preview/"), "{keys:?}");
     site.steward.work(&taken, &keys[0]);
@@ -368,7 +368,7 @@ fn what_an_inventory_wrote_that_was_killed_is_never_worked_on() {
 }
 
 #[test]
-fn an_inventory_of_several_invocations_is_one_and_goes_by_one_policies_file() {
+fn an_inventory_of_several_invocations_is_one_and_uses_one_policies_file() {
     let aws = EcrStub::start();
     aws.generate(2500, 1);
     aws.only_count();
@@ -733,7 +733,7 @@ fn no_function_that_reads_manifests_pulls_by_it() {
     assert_eq!(readers, 5, "{names:?}");
 }
 
-/// The state that a choice goes on with; like Step Functions it fails where a path is compared that is not there.
+/// The state that a choice continues with; like Step Functions it fails where a path is compared that is not there.
 fn choose(choice: &Value, input: &Value) -> String {
     fn holds(rule: &Value, input: &Value) -> bool {
         if let Some(rules) = rule["And"].as_array() {
@@ -833,9 +833,9 @@ fn a_run_that_only_protects_finds_repositories_by_their_tag_and_is_reported_only
             registry.repositories.insert(name, repository);
         }
     });
-    let mut begun = Steward::begin("hourly", false);
-    begun["run"]["protectOnly"] = true.into();
-    let taken = site.steward.take_inventory(&begun).response();
+    let mut input = Steward::begin("hourly", false);
+    input["run"]["protectOnly"] = true.into();
+    let taken = site.steward.take_inventory(&input).response();
     assert_eq!(taken["run"]["dryRunReason"], "protect-only");
     assert_eq!(taken["run"]["protectOnly"], true, "the batches are told as well");
     let keys = site.steward.batches(&taken);
@@ -861,8 +861,8 @@ fn a_run_that_only_protects_finds_repositories_by_their_tag_and_is_reported_only
     assert_eq!(site.left(), site.all.len());
     // Another one, in which something is not known.
     site.steward.aws.cloud(|cloud| cloud.eks_clusters = vec!["prod".to_owned()]);
-    begun["run"]["runId"] = "next".into();
-    let taken = site.steward.take_inventory(&begun).response();
+    input["run"]["runId"] = "next".into();
+    let taken = site.steward.take_inventory(&input).response();
     for key in site.steward.batches(&taken) {
         site.steward.work(&taken, &key);
     }

@@ -57,7 +57,7 @@ fn run(scenarios: &[Value]) -> Vec<Happened> {
     happened
 }
 
-/// What the inventory answers with so many batches.
+/// What the inventory answers with this number of batches.
 fn inventory(batches: usize, is_complete: bool) -> Value {
     json!({
         "run": { "runId": "run", "dryRun": false }, "isComplete": is_complete, "inventory": { "batches": batches },
@@ -74,7 +74,7 @@ const COUNT: [&str; 2] = ["Inventory", "IsInventoryComplete"];
 const END: [&str; 3] = ["Report", "HasFailed", "Done"];
 
 #[test]
-fn every_input_goes_the_same_way_in_a_second_interpreter() {
+fn every_input_takes_the_same_path_in_a_second_interpreter() {
     let succeeds = json!({ "Inventory": [inventory(0, true)], "Report": [{ "status": "SUCCEEDED" }] });
     let scenarios: Vec<Value> =
         inputs().iter().map(|(input, _)| json!({ "input": input, "answers": succeeds })).collect();
@@ -82,8 +82,8 @@ fn every_input_goes_the_same_way_in_a_second_interpreter() {
         let path = [&["IsDryRunSaid", begins.state()][..], &COUNT, &END].concat();
         assert_eq!(happened.path(), path, "{input}");
         assert_eq!(happened.output, Some(json!({ "status": "SUCCEEDED" })), "{input}");
-        let begun = happened.payloads("Inventory");
-        let run = &begun[0]["run"];
+        let inputs_of_inventory = happened.payloads("Inventory");
+        let run = &inputs_of_inventory[0]["run"];
         assert_eq!(
             run["dryRun"],
             *begins != Begins::Protecting && input["dryRun"] != false || *begins == Begins::Dry,
@@ -91,7 +91,7 @@ fn every_input_goes_the_same_way_in_a_second_interpreter() {
         );
         assert_eq!(run["protectOnly"] == true, *begins == Begins::Protecting, "{input}");
         assert_eq!(run["runId"], "run", "{input}");
-        assert_eq!(begun[0]["inventory"], json!({}), "{input}");
+        assert_eq!(inputs_of_inventory[0]["inventory"], json!({}), "{input}");
     }
 }
 

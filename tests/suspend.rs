@@ -16,7 +16,7 @@ use tests::site::repository;
 use tests::steward::PLENTY;
 use tests::template;
 
-/// What everything older than two weeks is taken by.
+/// A policy by which everything older than two weeks expires.
 const POLICY: &str = r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"sinceImagePushed","countUnit":"days","countNumber":14},"action":{"type":"expire"}}]}"#;
 
 fn policy() -> LifecyclePolicy {
@@ -36,7 +36,7 @@ fn hours_ago(hours: i64) -> Instant {
     Instant::from_micros(Instant::now().micros() - hours * 3_600_000_000).unwrap()
 }
 
-/// A record of protection that was refreshed so many hours ago.
+/// A record of protection that was refreshed this number of hours ago.
 fn record(name: &str, mode: Mode, hours: i64) -> ProtectionRecord {
     ProtectionRecord {
         lifecycle_policy_text: (mode != Mode::Protect).then(|| policy().to_json()),
@@ -261,7 +261,7 @@ fn created_on_push() -> String {
 }
 
 impl Site {
-    /// A repository that ECR made on a push so many hours ago, with such a value of the resource tag.
+    /// A repository that ECR made on a push this number of hours ago, with such a value of the resource tag.
     fn push_makes(&self, name: &str, hours: i64, tag: &str) {
         self.aws.with(|registry| {
             add(registry, name, Some(created_on_push()));
@@ -288,7 +288,7 @@ fn what_a_push_made_is_suspended_when_no_run_comes() {
 }
 
 #[test]
-fn what_a_push_made_is_suspended_before_the_stack_goes_also_if_no_run_has_seen_it() {
+fn what_a_push_made_is_suspended_before_the_stack_is_deleted_also_if_no_run_has_seen_it() {
     let site = Site::new();
     site.push_makes("app", 0, "create-on-push:steward");
     let (_, answer) = request(&site, "Delete");
@@ -654,7 +654,7 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
 }
 
 #[test]
-fn the_switch_goes_on_when_runs_do_not_and_somebody_hears_of_it() {
+fn the_switch_acts_when_runs_do_not_and_somebody_hears_of_it() {
     let schedule = template::block("LifecycleSuspendSchedule").join("\n");
     assert!(schedule.contains("rate(1 hour)") && schedule.contains("State: ENABLED"), "{schedule}");
     assert!(!schedule.contains("ScheduleState"), "{schedule}");

@@ -49,12 +49,12 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// What a wrong use is told: at once, on standard error alone, in one line or two.
+/// The message of a wrong use: at once, on standard error alone, in one line or two.
 #[track_caller]
 fn refusal(command: &mut Command) -> String {
-    let begun = Instant::now();
+    let started = Instant::now();
     let output = command.output().unwrap();
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert_eq!(output.status.code(), Some(2), "{}{}", stdout(&output), stderr(&output));
     assert_eq!(stdout(&output), "");
     assert!(took < Duration::from_secs(12), "{took:?}");
@@ -95,14 +95,14 @@ fn a_host_that_cannot_be_reached_is_reported_at_once_with_the_region_and_what_it
 }
 
 #[test]
-fn a_host_that_takes_connections_and_answers_nothing_is_given_up() {
+fn a_host_that_accepts_connections_and_answers_nothing_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let begun = Instant::now();
+    let started = Instant::now();
     let output = signed_in(&account()).args(["snapshot", "--all", "--endpoint-url", &url]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("there was no answer in time"), "{}", stderr(&output));
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -123,14 +123,17 @@ fn a_host_that_answers_a_byte_at_a_time_is_given_up() {
             });
         }
     });
-    let begun = Instant::now();
+    let started = Instant::now();
     let url = format!("http://{host}");
     let output = signed_in(&account()).args(["snapshot", "--all", "--endpoint-url", &url]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let told = stderr(&output);
-    assert!(told.contains(&format!("{host}: the answer came too slowly to be whole in time")), "{told}");
-    assert!(told.contains("look at the network"), "{told}");
-    assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+    let message = stderr(&output);
+    assert!(
+        message.contains(&format!("{host}: the answer came too slowly to be whole in time")),
+        "{message}"
+    );
+    assert!(message.contains("look at the network"), "{message}");
+    assert!(started.elapsed() < Duration::from_secs(40), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -159,7 +162,7 @@ fn throttling_is_waited_out() {
 }
 
 #[test]
-fn what_is_missing_to_sign_in_is_said_with_the_way_to_it() {
+fn what_is_missing_to_sign_in_is_reported_with_the_way_to_it() {
     let (aws, home) = (account(), tempfile::tempdir().unwrap());
     let path = |name: &str| home.path().join(name);
     fs::write(
@@ -867,7 +870,7 @@ mod questions {
     use super::*;
 
     #[test]
-    fn an_image_is_explained_by_its_rule_its_users_and_when_it_goes() {
+    fn an_image_is_explained_by_its_rule_its_users_and_when_it_expires() {
         let aws = account_with_a_task_and_a_policy_by_age(60);
         // By its own policy it goes in a month; by policies.yaml now.
         let own = succeed(run(&aws, &["explain", "team/app:ci-1"]));
@@ -934,7 +937,7 @@ mod questions {
     }
 
     #[test]
-    fn what_ecr_takes_of_the_images_in_use_is_said_by_preview_and_explain() {
+    fn what_ecr_expires_of_the_images_in_use_is_reported_by_preview_and_explain() {
         let aws = account_with_a_task_and_a_policy_by_age(20);
         let explained = succeed(run(&aws, &["explain", "team/app:ci-0"]));
         assert!(
@@ -1071,14 +1074,14 @@ mod questions {
             let aws = account();
             aws.fault("DescribeImages", Fault::Denied, 1);
             let output = run(&aws, arguments);
-            let (out, said) = (stdout(&output), stderr(&output));
-            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-            let is_app = said.contains("ecr-steward: team/app is left out: DescribeImages: ");
-            let is_web = said.contains("ecr-steward: team/web is left out: DescribeImages: ");
-            assert!(is_app != is_web, "{arguments:?}: {said}");
+            let (out, errors) = (stdout(&output), stderr(&output));
+            assert_eq!(output.status.code(), Some(2), "{arguments:?}: {errors}");
+            let is_app = errors.contains("ecr-steward: team/app is left out: DescribeImages: ");
+            let is_web = errors.contains("ecr-steward: team/web is left out: DescribeImages: ");
+            assert!(is_app != is_web, "{arguments:?}: {errors}");
             assert!(
-                said.ends_with("ecr-steward: 1 of 2 repositories is left out\n"),
-                "{arguments:?}: {said}"
+                errors.ends_with("ecr-steward: 1 of 2 repositories is left out\n"),
+                "{arguments:?}: {errors}"
             );
             // A suggestion is about patterns of names.
             if arguments[0] != "suggest" {
@@ -1156,7 +1159,7 @@ mod questions {
     }
 
     #[test]
-    fn a_change_of_a_policy_fails_ci_when_more_images_go_than_it_may() {
+    fn a_change_of_a_policy_fails_ci_when_more_images_expire_than_it_may() {
         let (aws, folder) = (account(), tempfile::tempdir().unwrap());
         let policy = |name: &str, days: u32| {
             let text = format!("rules: [{{ selection: any, maximumAgeLimit: {days} }}]\n");
@@ -1334,7 +1337,7 @@ mod plans {
     }
 
     #[test]
-    fn a_plan_takes_nothing_that_the_policies_file_would_not_take() {
+    fn a_plan_deletes_nothing_that_the_policies_file_would_not_delete() {
         let (aws, folder) = (account(), tempfile::tempdir().unwrap());
         let file = saved(&aws, folder.path());
         let mut plan: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
@@ -1539,12 +1542,12 @@ mod deployed {
     }
 
     fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
-        let begun = Instant::now();
+        let started = Instant::now();
         loop {
             if let Some(found) = ask() {
                 return found;
             }
-            assert!(begun.elapsed() < Duration::from_secs(30), "it did not come");
+            assert!(started.elapsed() < Duration::from_secs(30), "it did not come");
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -1659,7 +1662,7 @@ mod deployed {
     }
 
     #[test]
-    fn what_cannot_be_built_is_said_before_anything_is_sent() {
+    fn what_cannot_be_built_is_reported_before_anything_is_sent() {
         let (aws, source) = (deployed(), source());
         let directory = source.path().to_str().unwrap();
         let build = |more: &[&str]| {
@@ -1683,7 +1686,7 @@ mod deployed {
     }
 
     #[test]
-    fn passwords_are_handed_to_docker_podman_and_helm_and_are_in_no_arguments() {
+    fn passwords_are_passed_to_docker_podman_and_helm_and_are_in_no_arguments() {
         let (aws, folder) = (account(), tempfile::tempdir().unwrap());
         for program in ["docker", "podman", "helm"] {
             let path = folder.path().join(program);

@@ -191,7 +191,7 @@ impl World {
         })
     }
 
-    /// What came of each repository in the last run, to be shown when a test fails.
+    /// The outcome of each repository in the last run, to be shown when a test fails.
     fn outcomes(&self) -> String {
         let prefix = format!("runs/r{}/outcomes/", self.runs);
         let keys = self.aws.cloud(|cloud| cloud.keys(BUCKET, &prefix));
@@ -537,7 +537,7 @@ fn a_lost_event_is_found_in_time_by_weekly_runs() {
 }
 
 #[test]
-fn a_run_that_starts_late_tells_of_a_lost_event_still() {
+fn a_run_that_starts_late_still_reports_a_lost_event() {
     in_test_time(async {
         let mut world = with_a_lost_event().await;
         pass(6 * DAY + 12 * HOUR);
@@ -574,7 +574,7 @@ fn eight_minutes_pass(_: &mut Registry, _: &mut Cloud) {
 }
 
 #[test]
-fn what_happens_while_a_run_reads_the_queue_is_not_taken_for_older() {
+fn what_happens_while_a_run_reads_the_queue_is_not_mistaken_for_older() {
     in_test_time(async {
         let mut world = quiet(9);
         world.run(json!({})).await;

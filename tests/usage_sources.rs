@@ -286,8 +286,8 @@ fn every_list_is_read_to_its_last_page() {
             call.operation.starts_with(&format!("{}:", case.name))
                 && (is_next("nextToken") || is_next("NextToken"))
         });
-        let is_told = case.name != "stacks";
-        let pages = if is_told { pages.count() } else { aws.count("DescribeStacks") - 1 };
+        let is_counted = case.name != "stacks";
+        let pages = if is_counted { pages.count() } else { aws.count("DescribeStacks") - 1 };
         assert!(pages >= 2, "{}", case.name);
     }
 }
@@ -463,7 +463,7 @@ fn endpoints_and_packages_of_sagemaker_keep_their_images() {
 }
 
 #[test]
-fn inspector_tells_which_images_tasks_and_pods_use() {
+fn inspector_reports_which_images_tasks_and_pods_use() {
     let digest = |number: usize| format!("sha256:{number:064x}");
     let aws = EcrStub::in_memory();
     aws.cloud(|cloud| {
@@ -493,7 +493,7 @@ fn inspector_tells_which_images_tasks_and_pods_use() {
 }
 
 #[test]
-fn the_list_of_sources_is_whole_and_the_policy_for_reading_use_allows_what_they_take_and_no_more() {
+fn the_list_of_sources_is_whole_and_the_policy_for_reading_use_allows_what_they_need_and_no_more() {
     let read: Vec<&UsageSource> = READERS.iter().map(|(source, _)| source).collect();
     let cases: Vec<&str> = CASES.iter().map(|case| case.name).collect();
     // Inspector has tests of its own: it is a second opinion.

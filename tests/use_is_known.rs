@@ -80,7 +80,7 @@ impl Site {
         assert_eq!(self.left(), expected, "{why:#}");
     }
 
-    /// A run changes nothing, and tells of this one source that it is not known. The entry that it prints lets the next one go
+    /// A run changes nothing, and reports this one source as not known. The entry that it prints lets the next one go
     /// on.
     #[track_caller]
     fn assert_gap(&self, source: &str) -> String {
@@ -96,7 +96,7 @@ impl Site {
         message
     }
 
-    /// What the gap's message says was done: the next run goes on.
+    /// What the gap's message says was done: the next run deletes again.
     #[track_caller]
     fn assert_goes_on(&self, images: &[&String]) {
         let report = self.run("goes-on");
@@ -168,7 +168,7 @@ fn more_services_than_ecs_describes_revisions_of_at_once_are_all_known() {
 }
 
 #[test]
-fn what_ecs_does_not_tell_of_a_service_revision_its_tasks_do() {
+fn what_ecs_does_not_report_of_a_service_revision_its_tasks_do() {
     let site = Site::new();
     site.cloud(|cloud| {
         let definition = cloud.ecs.register("web", &[&image("latest")]);
@@ -235,7 +235,7 @@ fn a_task_definition_that_cannot_be_described_is_a_gap_and_is_asked_for_again() 
 
 /// B3: who may write to the bucket cannot say that what runs is not in use.
 #[test]
-fn a_wrong_cache_takes_the_use_of_nothing_away_that_a_service_or_a_task_needs() {
+fn a_wrong_cache_frees_nothing_that_a_service_or_a_task_needs() {
     for wrong in [json!([]), json!([image("latest")])] {
         let site = Site::new();
         let cache = site.cloud(|cloud| {
@@ -392,7 +392,7 @@ fn an_object_among_the_lists_that_is_none_by_its_name_is_a_gap() {
 
 /// B11: the digest is not told, and the tag may have moved.
 #[test]
-fn a_running_task_that_does_not_tell_its_digest_keeps_what_it_may_have_pulled() {
+fn a_running_task_that_does_not_report_its_digest_keeps_what_it_may_have_pulled() {
     let site = Site::new();
     site.aws().with(|registry| {
         registry.repositories.get_mut("app").unwrap().age(&site.old[2], 20.0);
@@ -410,7 +410,7 @@ fn a_running_task_that_does_not_tell_its_digest_keeps_what_it_may_have_pulled() 
 
 /// B13: who may pull and tells nothing.
 #[test]
-fn an_account_that_may_pull_needs_a_list_that_tells_of_it() {
+fn an_account_that_may_pull_needs_a_list_that_covers_it() {
     let allow = |principal: Value, condition: Value| json!([{ "Effect": "Allow", "Principal": principal, "Action": "ecr:BatchGetImage", "Condition": condition }]);
     let site = Site::new();
     site.policy_of_app(&allow(json!({ "AWS": "arn:aws:iam::222222222222:root" }), json!({})));
@@ -641,7 +641,7 @@ fn where_deletions_are_replicated_what_runs_there_has_to_be_known() {
 
 /// What is asked for the whole account is asked for once a run.
 #[test]
-fn a_look_right_before_something_goes_repeats_no_call_about_the_whole_account() {
+fn a_look_right_before_a_deletion_repeats_no_call_about_the_whole_account() {
     let site = Site::new();
     site.cloud(|cloud| {
         let definition = cloud.ecs.register("web", &["other:1"]);
@@ -684,12 +684,12 @@ fn a_revision_that_only_a_rule_or_a_state_machine_starts_keeps_its_image() {
     });
     let report = site.run("r");
     site.assert_left(&[&site.old[0], &site.old[1]], &report);
-    let held = of(&report, "app")["results"].to_string();
-    assert!(held.contains("rule/nightly") && held.contains("stateMachine:flow"), "{held}");
+    let results = of(&report, "app")["results"].to_string();
+    assert!(results.contains("rule/nightly") && results.contains("stateMachine:flow"), "{results}");
 }
 
 #[test]
-fn what_is_read_as_a_whole_is_read_once_a_run_and_held_before_each_deletion() {
+fn what_is_read_as_a_whole_is_read_once_a_run_and_not_before_each_deletion() {
     let site = Site::new();
     site.cloud(|cloud| {
         cloud.sources.batch.register("job", 3, &image("ci-0"));
@@ -718,7 +718,7 @@ fn a_source_that_may_not_be_read_blocks_until_it_is_allowed_or_ignored() {
 }
 
 #[test]
-fn the_report_tells_of_every_source_whether_it_was_read_completely_and_what_it_names() {
+fn the_report_says_of_every_source_whether_it_was_read_completely_and_what_it_names() {
     let site = Site::new();
     site.cloud(|cloud| {
         cloud.lacking = vec!["apprunner".to_owned()];

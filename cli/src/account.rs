@@ -639,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_is_not_taken_for_missing_credentials() {
+    fn a_wrong_clock_is_not_mistaken_for_missing_credentials() {
         let skewed = "Signature not yet current: 20261126T200000Z is still later than 20261126T180500Z (20261126T180000Z + 5 min.)";
         assert!(not_signed_in(skewed).to_string().contains("Set the clock"));
         assert!(

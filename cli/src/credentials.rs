@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn credentials_that_are_missing_are_explained_by_their_profile() {
-        let said = |settings: &[(&str, &str, &str)], cause: &str| {
+        let explanation = |settings: &[(&str, &str, &str)], cause: &str| {
             let setting = |profile: &str, name: &str| {
                 let found = settings.iter().find(|(of, key, _)| (*of, *key) == (profile, name));
                 found.map(|(_, _, value)| (*value).to_owned())
@@ -347,37 +347,39 @@ mod tests {
         };
         let missing = "No such file or directory (os error 2)";
         assert_eq!(
-            said(&[("work", "sso_start_url", "https://x.awsapps.com/start")], missing),
+            explanation(&[("work", "sso_start_url", "https://x.awsapps.com/start")], missing),
             "the profile work is not signed in: aws sso login --profile work"
         );
         let through =
             [("work", "source_profile", "base"), ("work", "role_arn", "arn"), ("base", "sso_session", "x")];
         assert_eq!(
-            said(&through, missing),
+            explanation(&through, missing),
             "the profile base is not signed in: aws sso login --profile base"
         );
         assert_eq!(
-            said(&[("work", "login_session", "arn")], missing),
+            explanation(&[("work", "login_session", "arn")], missing),
             "the profile work is not signed in: aws login --profile work"
         );
         let second =
             [("work", "role_arn", "arn"), ("work", "mfa_serial", "arn"), ("work", "source_profile", "base")];
-        assert!(said(&second, "ProfileFile provider could not be built").contains("second factor"));
-        let program =
-            said(&[("work", "credential_process", "/opt/login --secret x")], "exit status: 1. Stderr: ");
+        assert!(explanation(&second, "ProfileFile provider could not be built").contains("second factor"));
+        let program = explanation(
+            &[("work", "credential_process", "/opt/login --secret x")],
+            "exit status: 1. Stderr: ",
+        );
         assert!(program.ends_with("/opt/login: exit status: 1"), "{program}");
-        assert_eq!(said(&[("work", "region", "eu-west-1")], missing), "");
+        assert_eq!(explanation(&[("work", "region", "eu-west-1")], missing), "");
         assert_eq!(
-            said(&[("work", "source_profile", "work")], missing),
+            explanation(&[("work", "source_profile", "work")], missing),
             "the profiles work, work are each other's `source_profile`, and none has credentials: give one of them keys or a sign-in"
         );
         let circle = [("work", "source_profile", "base"), ("base", "source_profile", "work")];
-        assert!(said(&circle, missing).starts_with("the profiles work, base, work are each other's"));
+        assert!(explanation(&circle, missing).starts_with("the profiles work, base, work are each other's"));
         assert_eq!(
-            said(&[("work", "source_profile", "gone"), ("work", "role_arn", "arn")], missing),
+            explanation(&[("work", "source_profile", "gone"), ("work", "role_arn", "arn")], missing),
             "the profile work has the `source_profile` gone, which is not in the files of the AWS CLI (~/.aws/config, ~/.aws/credentials)"
         );
         let own = [("work", "source_profile", "work"), ("work", "aws_access_key_id", "key")];
-        assert_eq!(said(&own, missing), "");
+        assert_eq!(explanation(&own, missing), "");
     }
 }

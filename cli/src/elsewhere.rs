@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_elsewhere_says_where_and_cannot_be_taken_for_that_of_the_registry() {
+    fn what_is_elsewhere_says_where_and_cannot_be_mistaken_for_that_of_the_registry() {
         let usage = place(&["shop"]).into_usage(&[]);
         assert_eq!(usage.used()[0].used_by, ["task/1 in 210987654321/us-east-1"]);
         let sources: Vec<&str> = usage.gaps.iter().map(|gap| gap.source.as_str()).collect();

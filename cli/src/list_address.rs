@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_goes_where_the_stack_looks_for_it() {
+    fn a_list_is_written_where_the_stack_looks_for_it() {
         let of = |text: &str| {
             let address = ListAddress::parse(text).unwrap();
             (address.bucket, address.key, address.subject)

@@ -63,7 +63,7 @@ const ECS_ONCE: [&str; 7] = [
     "ListDaemonTaskDefinitions",
     "DescribeDaemonTaskDefinition",
 ];
-/// Operations of Amazon ECS that are called right before something goes, too.
+/// Operations of Amazon ECS that are called right before a deletion, too.
 const ECS_ANEW: [&str; 8] = [
     "ListClusters",
     "DescribeClusters",
@@ -80,7 +80,7 @@ const LAMBDA: [&str; 2] = ["ListFunctions", "GetFunction"];
 type Start<'a> = &'a dyn Fn(&EcrStub, &str, &[(&str, &str)]) -> Function;
 
 impl Account {
-    /// How many calls to Amazon ECS a look right before something goes takes, without service revisions.
+    /// How many calls to Amazon ECS a look right before a deletion makes, without service revisions.
     const fn look(&self) -> usize {
         let of_cluster = 1 + pages(self.services, 100) + 1 + pages(self.services, 10);
         2 + self.clusters * of_cluster
@@ -284,16 +284,16 @@ fn by_source(aws: &EcrStub) -> BTreeMap<String, usize> {
     calls
 }
 
-/// Calls for each source: of the first and a later run when it begins, of a run around a repository from which something goes, and of
+/// Calls for each source: of the first and a later run when it begins, of a run around a repository with a deletion, and of
 /// the function that reports what its account uses. 10 clusters, 200 services, 20,000 task definition revisions, 3,000 functions.
 fn sources(start: Start<'_>) -> ExitCode {
     let steward = Steward::of(filled(&LARGE), |aws, name| start(aws, name, &[]));
-    let begun = |run: &str| {
+    let calls_of_inventory = |run: &str| {
         steward.aws.forget_calls();
         steward.take_inventory(&Steward::begin(run, true)).response();
         by_source(&steward.aws)
     };
-    let (first, later) = (begun("first"), begun("second"));
+    let (first, later) = (calls_of_inventory("first"), calls_of_inventory("second"));
     let taken = steward.take_inventory(&Steward::begin("enforcing", false)).response();
     steward.aws.forget_calls();
     for key in steward.batches(&taken) {
@@ -421,9 +421,9 @@ fn steward_with(start: Start<'_>, repositories: usize, days: u32, environment: &
 /// The first run over a registry, which changes nothing.
 fn measure(folder: &Path, repositories: usize) -> Measured {
     let steward = steward(folder, repositories);
-    let begun = Instant::now();
+    let started = Instant::now();
     let report = steward.run("sweep", true);
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert_eq!(report["totals"]["images"]["imageTotalCount"], repositories * IMAGES);
     let attention = &report["repositories"][0];
     let unfinished = &report["unfinishedBatches"];

@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_would_take_is_taken() {
+    fn what_aws_would_accept_is_accepted() {
         let name = "x-amz-invocation-type";
         for request in [
             ecr(
@@ -671,7 +671,7 @@ mod tests {
     }
 
     #[test]
-    fn what_aws_would_not_take_is_reported_with_operation_and_pointer() {
+    fn what_aws_would_not_accept_is_reported_with_operation_and_pointer() {
         let publish = "Action=Publish&Version=2010-03-31&TopicArn=arn";
         for (request, problem) in [
             (ecr("DescribeImages", "{}"), r#"ecr DescribeImages: "/repositoryName": it is required"#),

@@ -379,7 +379,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_that_aws_would_not_take_is_refused_and_fails_the_test() {
+    fn a_request_that_aws_would_not_accept_is_refused_and_fails_the_test() {
         let stub = EcrStub::in_memory();
         let target = "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories";
         let request = Request {

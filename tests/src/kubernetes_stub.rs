@@ -1,4 +1,4 @@
-//! A cluster's API as Kubernetes documents it, as far as reading goes: discovery, schemas (OpenAPI 3), lists in pages with tokens that
+//! The part of a cluster's API that reads, as Kubernetes documents it: discovery, schemas (OpenAPI 3), lists in pages with tokens that
 //! expire, permissions by kind. It shares no code with what it tests.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,11 +32,11 @@ pub struct State {
     pub kinds: BTreeMap<String, Kind>,
     /// Kinds that nobody may list.
     pub denied: BTreeSet<String>,
-    /// Paths that fail, with this status, so many times.
+    /// Paths that fail, with this status, this number of times.
     pub failing: BTreeMap<String, (u16, usize)>,
     /// Paths that answer this, whatever is there.
     pub answers: BTreeMap<String, Value>,
-    /// Kinds whose tokens expire, so many times.
+    /// Kinds whose tokens expire, this number of times.
     pub expiring: BTreeMap<String, usize>,
     /// What was asked, in its order.
     pub asked: Vec<String>,

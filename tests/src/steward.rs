@@ -77,8 +77,8 @@ impl Steward {
     ///
     /// When a function fails.
     pub fn run(&self, run_id: &str, dry_run: bool) -> Value {
-        let begun = Self::begin(run_id, dry_run);
-        let taken = self.take_inventory(&begun).response();
+        let input = Self::begin(run_id, dry_run);
+        let taken = self.take_inventory(&input).response();
         for key in self.batches(&taken) {
             self.work(&taken, &key);
         }
@@ -116,11 +116,11 @@ impl Steward {
     }
 
     /// The inventory, to its end.
-    pub fn take_inventory(&self, begun: &Value) -> Answer {
-        if self.approves && begun["run"]["dryRun"] == false {
+    pub fn take_inventory(&self, input: &Value) -> Answer {
+        if self.approves && input["run"]["dryRun"] == false {
             self.approve();
         }
-        let mut state = begun.clone();
+        let mut state = input.clone();
         loop {
             match self.inventory.invoke(state.to_string()) {
                 Answer::Response(answer) if answer["isComplete"] == true => return Answer::Response(answer),

@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn policies_that_go_by_pulls_are_found_by_their_rules_and_by_what_they_keep() {
+    fn policies_that_use_pull_times_are_found_by_their_rules_and_by_what_they_keep() {
         let policy_set = PolicySet::parse(
             "policies:
 - { name: pushed, repositories: [a], rules: [{ selection: any, maximumAgeLimit: 14 }] }

@@ -496,7 +496,7 @@ fn a_list_is_all_of_it_or_none() {
 }
 
 #[test]
-fn when_time_is_up_between_two_attempts_what_s3_said_is_why() {
+fn when_time_is_up_between_two_attempts_the_error_of_s3_is_the_cause() {
     let canned = Canned::default();
     let down = (0..100).map(|_| refused(503, "SlowDown"));
     canned.answers.lock().unwrap().extend(down);
@@ -539,7 +539,7 @@ fn an_image_that_is_in_the_archive_already_is_archived_and_another_one_is_not() 
 }
 
 #[test]
-fn no_list_goes_round_for_ever_or_ends_with_an_empty_token() {
+fn no_list_is_read_for_ever_or_ends_with_an_empty_token() {
     let digest = format!("sha256:{}", "a".repeat(64));
     let image = format!(r#"{{"imageDigest":"{digest}","imagePushedAt":1}}"#);
     let name = Name::parse("app").unwrap();

@@ -749,7 +749,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_that_lists_what_its_tag_is_about_holds_it_and_is_not_held_by_it() {
+    fn an_index_that_lists_what_its_tag_is_about_keeps_it_and_is_not_kept_by_it() {
         let (child, tag) = (format!("sha256:{}", "ab".repeat(32)), format!("sha256-{}", "ab".repeat(32)));
         let mut relations = Relations::default();
         relations.index("sha256:1", [&*child]);
@@ -777,7 +777,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_held_part_is_about_is_held_too_since_ecr_deletes_artifacts_with_their_subject() {
+    fn the_subject_of_a_kept_part_is_kept_too_since_ecr_deletes_artifacts_with_their_subject() {
         let mut relations = Relations::default();
         relations.index("sha256:1", ["sha256:a"]);
         relations.refer("sha256:a", "sha256:s");

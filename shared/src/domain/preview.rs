@@ -787,7 +787,7 @@ rules:
     }
 
     #[test]
-    fn a_later_pass_takes_what_a_manifest_list_leaves() {
+    fn a_later_pass_expires_what_an_image_index_leaves() {
         let index_type = json!({ "imageManifestMediaType": "application/vnd.oci.image.index.v1+json" });
         let details = [
             image("d1", &["ci-1"], 40, &index_type),
@@ -874,7 +874,7 @@ rules:
     }
 
     #[test]
-    fn a_policy_is_held_against_what_is_there() {
+    fn a_policy_is_compared_with_what_is_there() {
         let details = [
             image("a1", &["alpha-1"], 40, &Value::Null),
             image("b1", &["beta-1"], 40, &Value::Null),
@@ -920,7 +920,7 @@ rules:
     }
 
     #[test]
-    fn a_limit_between_images_of_the_same_age_is_said_to_be_decided_by_digest() {
+    fn a_limit_between_images_of_the_same_age_is_reported_as_decided_by_digest() {
         let policy = "rules: [{selection: {tagPrefixList: [ci-]}, maximumNumberOfImages: 1}]";
         let pushed = |first: i64, second: i64| {
             let details =
@@ -936,7 +936,7 @@ rules:
     }
 
     #[test]
-    fn unknown_children_and_missing_pages_are_said() {
+    fn unknown_children_and_missing_pages_are_reported() {
         let index_type =
             json!({ "imageManifestMediaType": "application/vnd.docker.distribution.manifest.list.v2+json" });
         let details = [image("d1", &["v1"], 4, &index_type), image("d2", &[], 4, &Value::Null)];

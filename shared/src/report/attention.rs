@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn every_obstacle_comes_with_the_one_thing_to_do() {
+    fn every_blocker_comes_with_the_one_thing_to_do() {
         let now = Instant::parse("2026-11-23T03:00:00Z").unwrap();
         let text = String::new;
         let tag = Blocker::ProtectionTagTaken { tag: text(), wanted_by: text(), held_by: text() };

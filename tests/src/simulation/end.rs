@@ -16,7 +16,7 @@ use super::step::{Foreign, Run, Step, used};
 use super::wire::Shared;
 use super::world::{Habit, LISTS, PROTECT_TAG, REPOSITORIES, World, closure, short};
 
-/// So many daily runs there are then. A list that shrank is believed after a day, and limits are for a day.
+/// The number of daily runs then. A list that shrank is believed after a day, and limits are for a day.
 const RUNS: u64 = 5;
 
 /// Lets the world come to rest, and looks at what is left.
@@ -109,7 +109,7 @@ fn look_for_what_is_suspended(world: &mut World, name: &str) {
     }
 }
 
-/// Whether more would go than limits let go; a policy never empties a repository.
+/// Whether more images would be deleted than the limits allow; a policy never empties a repository.
 fn is_past_a_limit(world: &World, name: &str, rules: &LifecyclePolicy) -> bool {
     let repository = world.repository(name);
     // Of an image index that somebody archived nobody can tell what it lists, so that this is counted.

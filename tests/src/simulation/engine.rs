@@ -120,7 +120,7 @@ pub(super) fn taken_but(
     evaluate(policy, &images, &relations, &staying, now, true, ranked)
 }
 
-/// Whether it goes, and does not only move to the archive.
+/// Whether it is deleted, and does not only move to the archive.
 pub(super) fn goes(acted: &Acted) -> bool {
     acted.action == Action::Expire
 }

@@ -38,7 +38,7 @@ struct Change {
     is_copy: bool,
 }
 
-/// What Amazon ECR tells of changes.
+/// The changes that Amazon ECR reports.
 #[derive(Debug)]
 pub(super) struct Events {
     rng: fastrand::Rng,
@@ -305,9 +305,9 @@ impl World {
             .events
             .as_ref()
             .map_or(0, |events| events.left_out.keys().filter(|(request, _)| *request == attempt).count());
-        let told = report["unchanged"]["repositories"].as_u64().unwrap_or_default();
-        if told != left_out as u64 {
-            let what = format!("{id}: {left_out} repositories were left out, and the report says {told}");
+        let reported = report["unchanged"]["repositories"].as_u64().unwrap_or_default();
+        if reported != left_out as u64 {
+            let what = format!("{id}: {left_out} repositories were left out, and the report says {reported}");
             self.break_promise("left-out-total", &what);
         }
     }

@@ -14,12 +14,12 @@ use super::step::{Beside, Foreign, Run, Step, files};
 use super::wire::Shared;
 use super::world::{Habit, Interlude, LISTS, REPOSITORIES, World};
 
-/// So many steps a world has that is made at random.
+/// The number of steps of a world that is made at random.
 const STEPS: usize = 300;
 
-/// What came of a world.
+/// The result of a world.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct WorldResult {
     pub(super) violations: Vec<Violation>,
     pub(super) story: Vec<String>,
     /// What tells this course of events from any other.
@@ -32,7 +32,7 @@ pub(super) struct Told {
     pub(super) left_out: u64,
 }
 
-impl Told {
+impl WorldResult {
     pub(super) fn ids(&self) -> BTreeSet<&'static str> {
         self.violations.iter().map(|violation| violation.id).collect()
     }
@@ -42,28 +42,28 @@ impl Told {
 const STACK: usize = 32 * 1024 * 1024;
 
 /// Plays steps in a world of their own, which may come to rest at the end.
-pub(super) fn play(seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
-    play_with(leaves_out(seed), seed, steps, rests, is_told)
+pub(super) fn play(seed: u64, steps: &[Step], rests: bool, is_printed: bool) -> WorldResult {
+    play_with(leaves_out(seed), seed, steps, rests, is_printed)
 }
 
 /// The same where runs look only at what may have changed, or at everything.
-fn play_with(leaves_out: bool, seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
+fn play_with(leaves_out: bool, seed: u64, steps: &[Step], rests: bool, is_printed: bool) -> WorldResult {
     std::thread::scope(|scope| {
         let world = std::thread::Builder::new().stack_size(STACK);
         world
-            .spawn_scoped(scope, || play_here(leaves_out, seed, steps, rests, is_told))
+            .spawn_scoped(scope, || play_here(leaves_out, seed, steps, rests, is_printed))
             .unwrap()
             .join()
             .unwrap()
     })
 }
 
-fn play_here(leaves_out: bool, seed: u64, steps: &[Step], rests: bool, is_told: bool) -> Told {
+fn play_here(leaves_out: bool, seed: u64, steps: &[Step], rests: bool, is_printed: bool) -> WorldResult {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let mut world = World::new(seed, leaves_out);
-        world.is_told = is_told;
+        world.is_printed = is_printed;
         let shared = Shared::new(world);
         let mut machine = Machine::new(&shared);
         let mut others =
@@ -88,7 +88,7 @@ fn play_here(leaves_out: bool, seed: u64, steps: &[Step], rests: bool, is_told: 
             come_to_rest(&shared, &mut machine).await;
         }
         let mut world = shared.lock();
-        Told {
+        WorldResult {
             violations: std::mem::take(&mut world.judge.violations),
             story: std::mem::take(&mut world.story),
             trace: world.trace(),
@@ -168,7 +168,7 @@ fn steps(seed: u64) -> Vec<Step> {
     steps
 }
 
-/// What matters only to runs that look at what may have changed: some days without much, and what becomes of the queue and of names.
+/// What matters only to runs that look at what may have changed: some days without much, and changes of the queue and of names.
 fn of_quiet_days(rng: &mut fastrand::Rng) -> Vec<Step> {
     let mut steps = match rng.u8(..6) {
         0 => vec![Step::Nonsense],
@@ -395,18 +395,18 @@ struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, seed: u64, told: &Told) {
+    fn add(&mut self, seed: u64, world: &WorldResult) {
         self.seeds += 1;
         self.steps += STEPS;
-        self.calls += told.calls;
-        self.taken += told.taken;
-        self.late.extend(&told.late);
-        self.left_out += told.left_out;
-        for id in told.ids() {
+        self.calls += world.calls;
+        self.taken += world.taken;
+        self.late.extend(&world.late);
+        self.left_out += world.left_out;
+        for id in world.ids() {
             if is_known(id) {
                 self.known.entry(id).or_insert((0, seed)).0 += 1;
             } else {
-                let first = told.violations.iter().find(|violation| violation.id == id);
+                let first = world.violations.iter().find(|violation| violation.id == id);
                 let what = first.map(|violation| violation.what.clone()).unwrap_or_default();
                 self.failed.entry(id).or_insert((0, seed, what)).0 += 1;
             }
@@ -450,17 +450,17 @@ fn the_same_seed_is_the_same_world() {
 fn whatever_happens_only_what_is_known_breaks() {
     if let Some(seed) = number("SIMULATION_SEED") {
         let steps = steps(seed);
-        let told = play(seed, &steps, true, true);
-        println!("seed {seed}: {:?}", told.ids());
+        let world = play(seed, &steps, true, true);
+        println!("seed {seed}: {:?}", world.ids());
         return;
     }
-    let begun = Instant::now();
+    let started = Instant::now();
     let from = number("SIMULATION_FROM").unwrap_or(1);
     let seeds = number("SIMULATION_SEEDS").map(|seeds| from + seeds - 1);
     let seconds = number("SIMULATION_SECONDS").unwrap_or(20);
     let is_enough = |next: u64| match seeds {
         Some(seeds) => next > seeds,
-        None => begun.elapsed() >= Duration::from_secs(seconds),
+        None => started.elapsed() >= Duration::from_secs(seconds),
     };
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(2)) as u64;
     let mut sum = Sum::default();
@@ -483,8 +483,8 @@ fn whatever_happens_only_what_is_known_breaks() {
         }
     });
     let Sum { seeds, steps: count, calls, taken, late, left_out, known, failed } = sum;
-    let seconds = begun.elapsed().as_secs_f64();
-    let mut told =
+    let seconds = started.elapsed().as_secs_f64();
+    let mut summary =
         format!("{seeds} seeds, {count} steps, {calls} calls, {taken} images taken, in {seconds:.1} s\n");
     for what in
         ["this project took", "ECR took after a run within the hour", "ECR took after a run longer ago"]
@@ -493,16 +493,16 @@ fn whatever_happens_only_what_is_known_breaks() {
         let windows: Vec<i64> = of_kind.map(|late| late.window).collect();
         let longest = windows.iter().max().map_or(0, |window| window / 1_000_000);
         let count = windows.len();
-        told += &format!(
+        summary += &format!(
             "{count} that {what} came into use too late to be seen, {longest} seconds before at most\n"
         );
     }
-    told += &format!("{left_out} times a repository was not looked at\n");
+    summary += &format!("{left_out} times a repository was not looked at\n");
     for (id, (worlds, seed)) in known {
-        told += &format!("  known {id}: in {worlds} worlds, first in {seed}\n");
+        summary += &format!("  known {id}: in {worlds} worlds, first in {seed}\n");
     }
     // Also where the test passes, of which the harness shows nothing that is printed by macros.
-    std::io::stdout().lock().write_all(told.as_bytes()).unwrap();
+    std::io::stdout().lock().write_all(summary.as_bytes()).unwrap();
     for (id, (worlds, seed, what)) in &failed {
         println!("  NOT KNOWN {id}: in {worlds} worlds, first in {seed}: {what}");
     }
@@ -516,7 +516,7 @@ fn whatever_happens_only_what_is_known_breaks() {
 
 #[test]
 fn what_is_known_to_be_broken_is_broken_still_and_what_is_mended_is_not() {
-    let mut told = Vec::new();
+    let mut wrong = Vec::new();
     for (known, leaves_out) in KNOWN.iter().flat_map(|known| [(known, false), (known, true)]) {
         let world = play_with(leaves_out, 7, &(known.steps)(), false, false);
         let how = match (known.is_mended, world.ids()) {
@@ -526,9 +526,9 @@ fn what_is_known_to_be_broken_is_broken_still_and_what_is_mended_is_not() {
             }
             _ => continue,
         };
-        told.push(format!("{} ({}) {how}\n{}", known.id, known.what, world.story.join("\n")));
+        wrong.push(format!("{} ({}) {how}\n{}", known.id, known.what, world.story.join("\n")));
     }
-    assert!(told.is_empty(), "{}", told.join("\n\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
 #[test]

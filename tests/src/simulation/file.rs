@@ -78,7 +78,7 @@ impl Policy {
 
 /// Untagged images go after a day, builds after the third.
 pub(super) const TIDY: &str = "{selection: {tagPrefixList: [ci-]}, maximumNumberOfImages: 3}, {selection: untagged, maximumAgeLimit: 1}";
-/// Everything goes that is older than a day.
+/// Everything expires that is older than a day.
 pub(super) const GREEDY: &str = "{selection: any, maximumAgeLimit: 1}";
 
 impl File {

@@ -3,7 +3,7 @@
 
 use super::file::{Apply, File, GREEDY, Policy, TIDY};
 use super::step::{Beside, Foreign, Run, Step};
-use super::wire::ImageResult;
+use super::wire::CallOutcome;
 use super::world::{Habit, Interlude};
 
 /// A promise that did not hold.
@@ -28,7 +28,7 @@ fn push(repository: usize, tag: &str) -> Step {
     Step::Push { repository, tag }
 }
 
-/// So many builds, some minutes apart.
+/// Builds with these numbers, some minutes apart.
 fn builds(repository: usize, numbers: std::ops::Range<usize>) -> Vec<Step> {
     numbers.flat_map(|number| [push(repository, &format!("ci-{number}")), Step::Wait(7)]).collect()
 }
@@ -48,7 +48,7 @@ fn run_with(label: &str, nth: usize, step: Step) -> Step {
 
 /// A run in which calls of this operation are all refused.
 fn run_without(label: &str) -> Step {
-    let refused = (label.to_owned(), ImageResult::Refused(400, "AccessDeniedException"), 99);
+    let refused = (label.to_owned(), CallOutcome::Refused(400, "AccessDeniedException"), 99);
     Step::Run(Run { seed: 1, planned: vec![refused], ..Run::default() })
 }
 
@@ -457,7 +457,7 @@ pub(super) const KNOWN: &[Known] = &[
         is_mended: true,
         what: "what a service goes back to goes where services could not be listed when the run began",
         steps: || {
-            let refused = ("ListServices".to_owned(), ImageResult::Refused(400, "AccessDeniedException"), 1);
+            let refused = ("ListServices".to_owned(), CallOutcome::Refused(400, "AccessDeniedException"), 1);
             let run_once_refused = Step::Run(Run { seed: 1, planned: vec![refused], ..Run::default() });
             all([
                 builds(ATT, 0..3),
@@ -591,7 +591,7 @@ pub(super) const KNOWN: &[Known] = &[
             let record = "PutObject stack-sources/state/protection/att/app".to_owned();
             let lost = Interlude { label: record, nth: 0, step: lost };
             let slow =
-                ("PutLifecyclePolicy att/app".to_owned(), ImageResult::Silent { has_effect: false }, 2);
+                ("PutLifecyclePolicy att/app".to_owned(), CallOutcome::Silent { has_effect: false }, 2);
             let beside = Run {
                 seed: 1,
                 beside: Some((Beside::Hourly, 1)),
@@ -630,7 +630,7 @@ pub(super) const NOT_PROMISED: &[(&str, Shows)] = &[
     }),
     ("a policy that cannot be suspended, which the report says", || {
         let refused =
-            |label: &str| (label.to_owned(), ImageResult::Refused(400, "AccessDeniedException"), 99);
+            |label: &str| (label.to_owned(), CallOutcome::Refused(400, "AccessDeniedException"), 99);
         let planned = ["GetObject stack-sources/state/protection/att/app", "GetLifecyclePolicy att/app"];
         let planned = planned.map(refused).to_vec();
         all([

@@ -42,7 +42,7 @@ impl Machine {
         world.interludes.clone_from(&spec.interludes);
     }
 
-    /// Everything goes well again.
+    /// Every call succeeds again.
     pub(super) fn clear_up(&self) {
         let mut world = self.shared.lock();
         world.weather = Weather::default();
@@ -122,8 +122,8 @@ impl Machine {
     }
 
     /// Why the run failed, if it did.
-    async fn work(&mut self, id: &str, begun: Taken) -> Option<String> {
-        let mut taken = begun;
+    async fn work(&mut self, id: &str, input: Taken) -> Option<String> {
+        let mut taken = input;
         let mut error = None;
         loop {
             let state = taken.clone();

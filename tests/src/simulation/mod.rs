@@ -7,8 +7,8 @@
 //! | [`file`] | policies files, as the world's people write them |
 //! | [`step`] | what people do, and ECR's engine, and runs |
 //! | [`engine`] | ECR's own engine, which knows nothing of use |
-//! | [`judge`] | which promises are broken by what goes |
-//! | [`protection`] | the same of what ECR's engine takes, and of what keeps it from what is in use |
+//! | [`judge`] | which promises are broken by what is deleted: rules, limits, use |
+//! | [`protection`] | the same of what ECR's engine deletes, and of what keeps it from what is in use |
 //! | [`events`] | Amazon ECR's events, and what a run may leave out by them |
 //! | [`product`] | the project's code, as the simulation calls it |
 //! | [`machine`] | the state machine of a run, with functions that are killed |

@@ -31,7 +31,7 @@ const FUNCTION: Duration = Duration::from_secs(900);
 
 /// A function that has started, and is warm from then on.
 pub(super) struct Product {
-    hands: AwsClients,
+    aws: AwsClients,
     ecr: EcrWrite,
     sqs: Sqs,
 }
@@ -71,16 +71,16 @@ impl Failed {
 }
 
 impl From<RunError> for Failed {
-    fn from(stop: RunError) -> Self {
-        let is_retried = matches!(stop.kind(), "OutOfTime" | "AwsFailed");
-        Self { is_retried, is_invalid_file: false, message: stop.to_string() }
+    fn from(error: RunError) -> Self {
+        let is_retried = matches!(error.kind(), "OutOfTime" | "AwsFailed");
+        Self { is_retried, is_invalid_file: false, message: error.to_string() }
     }
 }
 
 impl From<InventoryError> for Failed {
     fn from(error: InventoryError) -> Self {
         match error {
-            InventoryError::RunError(stop) => stop.into(),
+            InventoryError::RunError(error) => error.into(),
             InventoryError::PolicySet(_) => {
                 Self { is_retried: false, is_invalid_file: true, message: error.to_string() }
             }
@@ -102,7 +102,7 @@ impl Product {
             shared::aws::Transport::over(connector, clock, keys, "eu-west-1", "http://aws.simulated");
         let connection = Connection::over(transport);
         let (ecr, sqs) = (connection.ecr_write(), connection.sqs());
-        Self { hands: AwsClients::new(connection, BUCKET.to_owned()), ecr, sqs }
+        Self { aws: AwsClients::new(connection, BUCKET.to_owned()), ecr, sqs }
     }
 
     /// `is_on` is the parameter `Enforce` of the function, and `queue` the address of the queue with the events of Amazon ECR.
@@ -113,7 +113,7 @@ impl Product {
         is_on: bool,
         queue: Option<&str>,
     ) -> Result<Taken, Failed> {
-        let clients = self.hands.clients(FUNCTION);
+        let clients = self.aws.clients(FUNCTION);
         // Layers are read in every run: what fails there must not change what a run does.
         let costs = CostSettings { layer_reads: 20, tag: "team" };
         let queue = queue.map(|url| Queue { sqs: &self.sqs, url });
@@ -135,7 +135,7 @@ impl Product {
         let is_preview = task.key.contains("/preview/");
         let access =
             if is_preview { CallerAccess::Preview } else { CallerAccess::Enforce { ecr: &self.ecr, is_on } };
-        Ok(work(self.hands.clients(FUNCTION), Caller { account_id: ACCOUNT, access }, task).await?)
+        Ok(work(self.aws.clients(FUNCTION), Caller { account_id: ACCOUNT, access }, task).await?)
     }
 
     /// The dead man's switch.
@@ -155,7 +155,7 @@ impl Product {
             account_id: ACCOUNT.to_owned(),
         };
         let stack = Stack { name: STACK, registry: &registry };
-        let summary = suspend(&self.hands.clients(FUNCTION), &self.ecr, stack, cause).await?;
+        let summary = suspend(&self.aws.clients(FUNCTION), &self.ecr, stack, cause).await?;
         let failed = summary.failures.iter().next();
         match failed {
             None if summary.is_complete => Ok(()),
@@ -164,7 +164,7 @@ impl Product {
     }
 
     pub(super) async fn report(&self, taken: &Taken, error: Option<String>) -> Result<String, Failed> {
-        let clients = self.hands.clients(FUNCTION);
+        let clients = self.aws.clients(FUNCTION);
         let now = clients.now();
         let report = summarize::summarize(&clients, &taken.run, &taken.progress, error, now).await?;
         summarize::write(&clients, &report, "").await?;

@@ -251,10 +251,11 @@ impl World {
                 &format!("{name}@{}: it gets the protection tag of another", short(&digest)),
             );
         }
-        let surveyed = invocation.surveys.get(name).and_then(|(_, then)| then.images.iter().find(holds));
+        let holder_as_read =
+            invocation.surveys.get(name).and_then(|(_, then)| then.images.iter().find(holds));
         if let Some(loser) = before.images.iter().find(holds)
             && loser.digest != digest
-            && surveyed.is_some_and(|seen| seen.digest == loser.digest)
+            && holder_as_read.is_some_and(|seen| seen.digest == loser.digest)
         {
             let what = format!("{name}@{} loses a tag that {} gets", short(&loser.digest), short(&digest));
             self.break_promise("moves-tag", &what);
@@ -308,13 +309,13 @@ impl World {
         let Some(run) = self.judge.runs.get(&invocation.run).cloned().filter(|run| !run.is_dry) else {
             return;
         };
-        let obstacles = line["blockers"].as_array().into_iter().flatten();
-        let codes: Vec<&str> = obstacles.filter_map(|obstacle| obstacle["code"].as_str()).collect();
+        let blockers = line["blockers"].as_array().into_iter().flatten();
+        let codes: Vec<&str> = blockers.filter_map(|blocker| blocker["code"].as_str()).collect();
         let writes = ["PutLifecyclePolicy", "GetLifecyclePolicy", "PutObject", "GetObject"];
         let is_cut_off = writes.iter().any(|call| invocation.faulted.contains(*call));
         if codes.contains(&"policy-not-suspended") && is_cut_off {
-            let told = (invocation.run.clone(), name.clone());
-            self.judge.protection.unsuspended.insert(told);
+            let reported = (invocation.run.clone(), name.clone());
+            self.judge.protection.unsuspended.insert(reported);
         }
         let Some(attached) = self.acting(&name).cloned() else { return };
         self.judge_race(&invocation.run, &name);
@@ -423,14 +424,14 @@ impl World {
         }
     }
 
-    /// Whether a policy goes on that a run put back after somebody suspended it, who may know what the run does not.
+    /// Judges whether a policy keeps acting that a run put back after somebody suspended it, who may know what the run does not.
     fn judge_race(&mut self, run: &str, name: &str) {
         if self.judge.protection.raced.get(name).is_none_or(|by| by != run) {
             return;
         }
         self.judge.protection.raced.remove(name);
-        let is_told = self.judge.protection.unsuspended.contains(&(run.to_owned(), name.to_owned()));
-        if self.acting(name).is_some() && !is_told {
+        let is_reported = self.judge.protection.unsuspended.contains(&(run.to_owned(), name.to_owned()));
+        if self.acting(name).is_some() && !is_reported {
             let what = format!("{name}: a policy is put back that was suspended after use was looked at");
             self.break_promise("lift-race", &what);
         }
@@ -459,8 +460,8 @@ impl World {
             let is_attach =
                 policy.is_some_and(|policy| matches!(policy.apply, Apply::Attach | Apply::Protect));
             // What may neither be read nor be written nobody can suspend: the run says so.
-            let is_told = self.judge.protection.unsuspended.contains(&(id.to_owned(), name.to_owned()));
-            if self.acts_for_the_file(name) && !is_told {
+            let is_reported = self.judge.protection.unsuspended.contains(&(id.to_owned(), name.to_owned()));
+            if self.acts_for_the_file(name) && !is_reported {
                 if !is_attach {
                     self.break_promise(
                         "A8",
@@ -599,7 +600,7 @@ impl World {
         }
     }
 
-    /// Since when an image is in use, and nobody has taken the protection tag off anything that belongs together with it.
+    /// Since when an image is in use, and nobody has removed the protection tag from anything that belongs together with it.
     pub(super) fn since(&self, before: &Repository, one: &Use) -> i64 {
         // Who may push may move a tag; the next refresh puts another one. Without its subject an artifact goes, too.
         let family = closure(before, &BTreeSet::from([one.digest.clone()]));
@@ -609,7 +610,7 @@ impl World {
         loosened.fold(one.since, i64::max)
     }
 
-    /// Why something in use goes that ECR took, or would take.
+    /// The verdict on something in use that ECR deleted, or would delete.
     pub(super) fn verdict_on_engine(&self, before: &Repository, one: &Use, missing: &str) -> Verdict {
         let name = &one.repository;
         let is_ours = self.judge.attached.contains_key(name);

@@ -9,7 +9,7 @@ use super::engine;
 use super::file::{Apply, File, GREEDY, Policy, TIDY};
 use super::judge::Act;
 use super::product;
-use super::wire::ImageResult;
+use super::wire::CallOutcome;
 use super::world::{
     Habit, Interlude, LISTS, Listing, PROTECT_TAG, Pinned, REPOSITORIES, Service, World, closure, short,
     subject_of_tag,
@@ -18,7 +18,7 @@ use super::world::{
 /// One thing that happens.
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    /// So many minutes pass.
+    /// This number of minutes passes.
     Wait(u32),
     /// Somebody pushes an image, under a tag or none.
     Push {
@@ -43,7 +43,7 @@ pub(super) enum Step {
         tag: String,
         to: usize,
     },
-    /// A tag is taken off; the last one takes the image along.
+    /// A tag is removed; with the last one the image is deleted.
     Untag {
         repository: usize,
         tag: String,
@@ -58,7 +58,7 @@ pub(super) enum Step {
         repository: usize,
         oldest: usize,
     },
-    /// The resource tag `hold: legal` is put on, or taken off.
+    /// The resource tag `hold: legal` is added, or removed.
     Hold {
         repository: usize,
         is_held: bool,
@@ -73,7 +73,7 @@ pub(super) enum Step {
         service: usize,
         tasks: usize,
     },
-    /// A service goes back to what it ran before.
+    /// A service is rolled back to what it ran before.
     Rollback {
         service: usize,
     },
@@ -84,7 +84,7 @@ pub(super) enum Step {
     },
     /// The oldest such task ends.
     EndTask,
-    /// A function is told to run what a tag means.
+    /// A function is updated to run what a tag means.
     Function {
         function: usize,
         repository: usize,
@@ -123,7 +123,7 @@ pub(super) enum Step {
         repository: usize,
         nth: usize,
     },
-    /// The resource tag with which somebody asks for protection tags is put on, or taken off.
+    /// The resource tag with which somebody asks for protection tags is added, or removed.
     Ask {
         repository: usize,
         is_on: bool,
@@ -164,12 +164,12 @@ pub(super) struct Run {
     pub(super) is_dry: bool,
     /// Whether it only protects, as every hour.
     pub(super) protects_only: bool,
-    /// What begins beside it, after so many seconds.
+    /// What begins beside it, and after how many seconds.
     pub(super) beside: Option<(Beside, u32)>,
-    /// Of 1,000 calls so many go wrong.
+    /// The number of calls of 1,000 that fail.
     pub(super) rate: u16,
     /// Calls that go wrong so: a text in their labels, and how many.
-    pub(super) planned: Vec<(String, ImageResult, usize)>,
+    pub(super) planned: Vec<(String, CallOutcome, usize)>,
     /// A function is killed at the nth call whose label contains this; and whether with its effect.
     pub(super) kill: Option<(String, usize, bool)>,
     /// What happens meanwhile.

@@ -39,9 +39,9 @@ impl Shared {
     }
 }
 
-/// What becomes of a call.
+/// How a call ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ImageResult {
+pub(super) enum CallOutcome {
     Well,
     /// AWS refuses it, so.
     Refused(u16, &'static str),
@@ -74,25 +74,25 @@ impl HttpConnector for Shared {
 
 impl Shared {
     async fn carry(&self, request: &Request) -> Result<HttpResponse, ConnectorError> {
-        let (fate, latency) = self.lock().receive(request);
+        let (outcome, latency) = self.lock().receive(request);
         tokio::time::sleep(latency).await;
         let answer = {
             let mut world = self.lock();
-            match fate {
-                ImageResult::Well => Ok(Some(world.serve(request, true))),
-                ImageResult::Refused(status, code) if is_of_s3(request) => {
+            match outcome {
+                CallOutcome::Well => Ok(Some(world.serve(request, true))),
+                CallOutcome::Refused(status, code) if is_of_s3(request) => {
                     Ok(Some(refused_in_xml(status, code)))
                 }
-                ImageResult::Refused(status, code) => Ok(Some(refused(status, code))),
-                ImageResult::Lost { has_effect }
-                | ImageResult::Silent { has_effect }
-                | ImageResult::Dies { has_effect } => {
+                CallOutcome::Refused(status, code) => Ok(Some(refused(status, code))),
+                CallOutcome::Lost { has_effect }
+                | CallOutcome::Silent { has_effect }
+                | CallOutcome::Dies { has_effect } => {
                     if has_effect {
                         world.serve(request, false);
                     }
-                    match fate {
-                        ImageResult::Lost { .. } => Err(ConnectorError::io("the connection broke".into())),
-                        ImageResult::Silent { .. } => Ok(None),
+                    match outcome {
+                        CallOutcome::Lost { .. } => Err(ConnectorError::io("the connection broke".into())),
+                        CallOutcome::Silent { .. } => Ok(None),
                         _ => {
                             world.kill();
                             Ok(None)

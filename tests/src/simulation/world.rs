@@ -20,7 +20,7 @@ use super::judge::{Invocation, Judge};
 use super::product;
 use super::protection::{Attached, RECORDS};
 use super::step::Step;
-use super::wire::{ImageResult, latency};
+use super::wire::{CallOutcome, latency};
 
 /// When the world begins: the 1st of March 2027, in microseconds since 1970.
 const BEGINNING: i64 = 1_803_859_200_000_000;
@@ -33,7 +33,7 @@ thread_local! {
     static STARTED: std::cell::Cell<Option<tokio::time::Instant>> = const { std::cell::Cell::new(None) };
 }
 
-/// The present of this thread's world, in microseconds since 1970: it goes on as the time of Tokio does, which is paused.
+/// The present of this thread's world, in microseconds since 1970: it advances as the time of Tokio does, which is paused.
 pub(super) fn wall_clock() -> i64 {
     let now = tokio::time::Instant::now();
     let started = STARTED.get().unwrap_or(now);
@@ -66,7 +66,7 @@ pub(super) enum By {
     Task,
     /// A service starts its next task with it, by the digest that its revision pinned.
     Pin,
-    /// A service goes back to it.
+    /// A service may be rolled back to it.
     Rollback,
     Function,
     /// A pod runs it, in the cluster of this number.
@@ -107,7 +107,7 @@ pub(super) enum Habit {
     Lost,
 }
 
-/// What becomes of a list.
+/// The state of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Listing {
     /// It is written, and is true.
@@ -170,7 +170,7 @@ pub(super) const ACTORS: usize = 3;
 /// What happens in the middle of a run.
 #[derive(Debug, Clone)]
 pub(super) struct Interlude {
-    /// After so many calls whose label contains this text.
+    /// After some calls whose label contains this text.
     pub(super) label: String,
     pub(super) nth: usize,
     pub(super) step: Step,
@@ -179,11 +179,11 @@ pub(super) struct Interlude {
 /// How unreliable the world is at the moment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Weather {
-    /// Of 1,000 calls so many go wrong.
+    /// The number of calls of 1,000 that fail.
     pub(super) rate: u16,
     /// Calls that go wrong so: a text in their labels, and how many.
-    pub(super) planned: Vec<(String, ImageResult, usize)>,
-    /// The function is killed at the next call whose label contains this, after so many; and whether with its effect.
+    pub(super) planned: Vec<(String, CallOutcome, usize)>,
+    /// The function is killed at a call whose label contains this, after this number of them; and whether with its effect.
     pub(super) kill: Option<(String, usize, bool)>,
 }
 
@@ -214,7 +214,7 @@ pub(super) struct World {
     pub(super) calls: usize,
     /// Whether ECR ranks artifacts about other images like those, which AWS does not say.
     pub(super) is_ranked: bool,
-    pub(super) is_told: bool,
+    pub(super) is_printed: bool,
     /// The events of Amazon ECR; `None` if every run looks at everything.
     pub(super) events: Option<Events>,
     pub(super) story: Vec<String>,
@@ -251,7 +251,7 @@ impl World {
             pushes: 0,
             calls: 0,
             is_ranked: seed.is_multiple_of(2),
-            is_told: false,
+            is_printed: false,
             events: leaves_out.then(|| Events::new(seed)),
             story: Vec::new(),
             trace: DefaultHasher::new(),
@@ -347,7 +347,7 @@ impl World {
         let seconds = since % MINUTE / 100_000;
         (self.now, line).hash(&mut self.trace);
         let line = format!("day {day} {hour:02}:{minute:02}:{:02}.{} {line}", seconds / 10, seconds % 10);
-        if self.is_told {
+        if self.is_printed {
             println!("{line}");
         }
         self.story.push(line);
@@ -400,16 +400,16 @@ impl World {
         });
     }
 
-    /// A call arrives: what becomes of it, and how long it takes.
-    pub(super) fn receive(&mut self, request: &Request) -> (ImageResult, Duration) {
+    /// A call arrives: how it ends, and how long it takes.
+    pub(super) fn receive(&mut self, request: &Request) -> (CallOutcome, Duration) {
         self.calls += 1;
         let label = label(request);
-        let mut fate = ImageResult::Well;
+        let mut outcome = CallOutcome::Well;
         if let Some((text, after, has_effect)) = &mut self.weather.kill
             && label.contains(text.as_str())
         {
             if *after == 0 {
-                fate = ImageResult::Dies { has_effect: *has_effect };
+                outcome = CallOutcome::Dies { has_effect: *has_effect };
                 self.weather.kill = None;
             } else {
                 *after -= 1;
@@ -422,34 +422,34 @@ impl World {
             .find(|(text, _, left)| *left > 0 && label.contains(text.as_str()));
         if let Some((_, planned, left)) = planned {
             *left -= 1;
-            fate = *planned;
+            outcome = *planned;
         } else if self.weather.rate > 0
             && self.rng.u16(..1000) < self.weather.rate
-            && fate == ImageResult::Well
+            && outcome == CallOutcome::Well
         {
             let has_effect = self.rng.bool();
             // S3 and Lambda tell by statuses what others tell by names.
             let is_json = request.header("x-amz-target").is_some();
-            fate = match self.rng.u8(..8) {
-                0..=2 if is_json => ImageResult::Refused(400, "ThrottlingException"),
-                0..=2 => ImageResult::Refused(503, "SlowDown"),
-                3 => ImageResult::Refused(500, "ServerException"),
-                4 if is_json => ImageResult::Refused(400, "AccessDeniedException"),
-                4 => ImageResult::Refused(403, "AccessDeniedException"),
-                5 | 6 => ImageResult::Lost { has_effect },
-                _ => ImageResult::Silent { has_effect },
+            outcome = match self.rng.u8(..8) {
+                0..=2 if is_json => CallOutcome::Refused(400, "ThrottlingException"),
+                0..=2 => CallOutcome::Refused(503, "SlowDown"),
+                3 => CallOutcome::Refused(500, "ServerException"),
+                4 if is_json => CallOutcome::Refused(400, "AccessDeniedException"),
+                4 => CallOutcome::Refused(403, "AccessDeniedException"),
+                5 | 6 => CallOutcome::Lost { has_effect },
+                _ => CallOutcome::Silent { has_effect },
             };
         }
-        if fate != ImageResult::Well {
+        if outcome != CallOutcome::Well {
             self.note_fault(&EcrStub::operation(request));
         }
         // For whoever wants to know more than the story tells.
-        if self.is_told && std::env::var("SIMULATION_CALLS").is_ok() {
-            println!("    {label}: {fate:?}");
+        if self.is_printed && std::env::var("SIMULATION_CALLS").is_ok() {
+            println!("    {label}: {outcome:?}");
         }
-        (self.now, &label, fate == ImageResult::Well).hash(&mut self.trace);
+        (self.now, &label, outcome == CallOutcome::Well).hash(&mut self.trace);
         let latency = latency(&mut self.rng);
-        (fate, latency)
+        (outcome, latency)
     }
 
     fn note_fault(&mut self, operation: &str) {
@@ -522,7 +522,7 @@ impl World {
         })
     }
 
-    /// Somebody pulls an image; ECR tells of a pull once in a day.
+    /// Somebody pulls an image; ECR records a pull once in a day.
     pub(super) fn pull(&mut self, repository: &str, digest: &str) {
         #[expect(clippy::cast_precision_loss, reason = "a time of this century")]
         let now = self.now as f64 / 1e6;

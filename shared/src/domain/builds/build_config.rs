@@ -658,7 +658,7 @@ mod tests {
     }
 
     #[test]
-    fn names_say_where_a_source_goes_when_nothing_else_does() {
+    fn names_say_where_a_source_is_built_when_nothing_else_does() {
         let config = BuildConfig::default();
         assert_eq!(repositories(&config, &upload("sources/team/app/v1.zip")).unwrap(), ["team/app"]);
         assert_eq!(repositories(&config, &upload("sources/app/a/b/v1.ZIP")).unwrap(), ["app/a/b"]);

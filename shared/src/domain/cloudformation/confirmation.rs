@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_resource_goes_only_while_the_stack_deletes_earlier_ones() {
+    fn an_earlier_resource_is_deleted_only_while_the_stack_deletes_earlier_ones() {
         let delete = event("Delete", Some("old"));
         let current = resource("UPDATE_COMPLETE", Some("new"));
         assert_eq!(by_resource(&delete, Some(&current)), Confirmation::AskStack);

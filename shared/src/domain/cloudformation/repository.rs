@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn deleting_asks_nothing_of_properties_but_whether_images_go() {
+    fn deleting_asks_nothing_of_properties_but_whether_images_are_deleted_too() {
         for (properties, expected) in [
             (r#"{"EmptyOnDelete": "true", "Unknown": 1}"#, EmptyOnDelete::Yes),
             (r#"{"EmptyOnDelete": true}"#, EmptyOnDelete::Yes),
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_repository_is_taken_over_only_from_nobody_and_when_asked_for() {
+    fn a_repository_is_adopted_only_from_nobody_and_when_asked_for() {
         let me = Owner { stack_id: STACK.to_owned(), logical_id: "WebImages".to_owned() };
         let other = Owner { stack_id: "arn:other".to_owned(), ..me.clone() };
         let app = Name::parse("app").unwrap();

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn removals_go_together_within_a_step_and_up_to_a_size() {
+    fn removals_are_batched_within_a_step_and_up_to_a_size() {
         let mut actions: Vec<Action> = (0..5).map(|n| Action::Delete(removal(&n.to_string(), 0))).collect();
         actions.push(Action::Delete(removal("child", 1)));
         actions.push(Action::Archive(removal("old", 0)));

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn the_protection_tag_of_what_is_in_use_stays_and_one_that_is_for_another_image_goes() {
+    fn the_protection_tag_of_what_is_in_use_is_kept_and_one_that_is_for_another_image_may_be_deleted() {
         let own = protection_tag(&image('d', &[]));
         let spare = format!("{own}-2");
         let foreign = protection_tag(&image('e', &[]));
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_takes_its_image_along_only_when_it_is_the_last() {
+    fn an_image_is_deleted_by_tag_only_with_its_last_tag() {
         let images = repository();
         let selection = Selection::named(&images, &[tag("one"), tag("none")]);
         assert!(selection.going.is_empty());
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_in_use_stays_and_another_tag_of_the_same_image_may_go() {
+    fn a_tag_in_use_is_kept_and_another_tag_of_the_same_image_may_be_deleted() {
         let list = r#"[{"imageUri": "app:one", "usedBy": ["service/1"]}]"#;
         let refusal = refused(&[tag("one")], list);
         assert!(refusal.contains("in use by its tag one: app:one by service/1"), "{refusal}");
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_go_along_and_are_not_counted() {
+    fn parts_are_deleted_with_their_image_and_are_not_counted() {
         let images = repository();
         assert_eq!(Selection::all(&images).counted(&images), 3);
         assert_eq!(Selection::named(&images, &[ImageId::Digest(digest('b'))]).counted(&images), 1);

@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invocation_goes_by_the_switch_and_the_file_of_its_own_moment_and_not_by_those_of_the_run() {
+    fn an_invocation_uses_the_switch_and_the_file_as_they_are_now_and_not_those_of_the_run() {
         let (same, other) = (policy_set(""), policy_set("limits: { images: 7 }\n"));
         let now = at("2026-11-23T12:00:00Z");
         let good = Invocation {

@@ -170,12 +170,12 @@ mod tests {
             HistoryEntry::new(line(), result, present).headline().to_owned()
         };
         for outcome in all {
-            let said = headline(Some(&result(outcome)), None);
+            let text = headline(Some(&result(outcome)), None);
             match outcome {
-                ImageResult::Deleted => assert_eq!(said, "deleted"),
-                ImageResult::Archived => assert_eq!(said, "archived"),
-                ImageResult::PutBack => assert_eq!(said, "deleted and put back"),
-                _ => assert_eq!(said, "was to be deleted", "{outcome:?}"),
+                ImageResult::Deleted => assert_eq!(text, "deleted"),
+                ImageResult::Archived => assert_eq!(text, "archived"),
+                ImageResult::PutBack => assert_eq!(text, "deleted and put back"),
+                _ => assert_eq!(text, "was to be deleted", "{outcome:?}"),
             }
         }
         for present in [None, Some(Presence::Gone), Some(Presence::InRepository)] {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_of_an_intention_is_said_and_where_the_image_is() {
+    fn the_result_of_an_intention_is_reported_and_where_the_image_is() {
         let sequel = |outcome: Option<ImageResult>, present| {
             HistoryEntry::new(line(), outcome.map(result).as_ref(), present).sequel().unwrap_or_default()
         };

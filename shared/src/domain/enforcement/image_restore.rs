@@ -1081,7 +1081,7 @@ mod tests {
     }
 
     #[test]
-    fn restored_images_are_the_newest_so_that_a_count_takes_others() {
+    fn restored_images_are_the_newest_so_that_a_count_expires_others() {
         let policy = LifecyclePolicy::parse(
             r#"{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":1},
                 "action":{"type":"expire"}}]}"#,

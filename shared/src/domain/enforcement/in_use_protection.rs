@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn ecr_spares_what_is_in_use_and_takes_the_rest() {
+    fn ecr_spares_what_is_in_use_and_expires_the_rest() {
         let policy = protected(&policy(
             "{selection: untagged, maximumAgeLimit: 1}, {selection: {tagPrefixList: [v]}, maximumNumberOfImages: 1}, \
              {selection: any, maximumAgeLimit: 30}",

@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn only_images_that_this_project_takes_are_removals() {
+    fn plans_policies_and_restores_are_no_removals() {
         let (removals, _) = entry(FOLDER, "team/app", &[line('a')]).unwrap();
         let (plan, _) = plan_entry(FOLDER, "team/app", &[line('a')]).unwrap();
         let (replaced, _) = policy_entry(FOLDER, &policy("{}", "[]")).unwrap();
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn a_day_has_what_was_begun_on_it() {
+    fn a_day_has_what_was_started_on_it() {
         assert_eq!(day(at("2026-11-26T23:59:59Z")), "journal/2026/11/26/");
         assert_eq!(folder(at("2026-11-26T23:59:59Z"), "r"), FOLDER);
     }

@@ -624,7 +624,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_go_before_what_they_list_and_images_before_what_is_about_them() {
+    fn indexes_are_deleted_before_what_they_list_and_images_before_their_referrers() {
         let images = family();
         let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
         let gone = gone(&plan, &images);
@@ -711,7 +711,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_goes_while_a_manifest_list_is_unread() {
+    fn nothing_is_deleted_while_an_image_index_is_unread() {
         let mut index = image("sha256:1d", &["v1"], 0);
         index.kind = ManifestKind::Index;
         let listed = vec![index, image("sha256:a1", &[], 9), image("sha256:a2", &[], 0)];
@@ -721,7 +721,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_far_off_takes_nothing_that_was_pulled() {
+    fn a_clock_far_off_expires_nothing_that_was_pulled() {
         let mut pulled = image("sha256:01", &[], 9);
         pulled.last_pulled_at = Some(ago(-400));
         let images = RepositoryImages::new(vec![pulled, image("sha256:02", &[], 0)], &Relations::default());
@@ -785,7 +785,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_by_tag_goes_with_its_image_after_it_and_not_before_it() {
+    fn a_signature_by_tag_is_deleted_with_its_image_after_it_and_not_before_it() {
         let (first, second) = (about(1, ".sig"), about(6, ".sig"));
         let images = packed(vec![
             old(2, &[&first]),
@@ -802,7 +802,7 @@ mod tests {
     }
 
     #[test]
-    fn an_artifact_that_is_tied_to_two_images_stays_until_one_is_gone() {
+    fn an_artifact_that_is_tied_to_two_images_is_kept_until_one_is_deleted() {
         let (first, second) = (about(1, ".sig"), about(6, ".sig"));
         let listed = vec![old(1, &["v1"]), old(2, &[&first, &second]), image(&digest(6), &["v6"], 0)];
         let images = packed(listed.clone());
@@ -859,7 +859,7 @@ mod tests {
     }
 
     #[test]
-    fn children_and_signatures_count_neither_as_going_nor_as_left() {
+    fn children_and_signatures_count_neither_as_deleted_nor_as_left() {
         let mut relations = Relations::default();
         let mut listed = Vec::new();
         for number in 1..=2 {
@@ -969,7 +969,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attached_policy_is_limited_by_what_ecr_takes_if_it_counts_signatures() {
+    fn an_attached_policy_is_limited_by_what_ecr_expires_if_it_counts_signatures() {
         let mut relations = Relations::default();
         let mut listed = Vec::new();
         for number in 1..=4 {
@@ -987,7 +987,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_that_ecr_would_take_from_images_that_stay_count_for_the_number_of_images() {
+    fn signatures_that_ecr_would_expire_from_images_that_stay_count_for_the_number_of_images() {
         let mut relations = Relations::default();
         let mut listed = Vec::new();
         for number in 1..=4 {
@@ -1006,7 +1006,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_protected_once_goes_by_this_stack_and_the_rest_by_ecr() {
+    fn what_was_protected_once_is_deleted_by_this_stack_and_the_rest_by_ecr() {
         let listed = vec![
             image("sha256:01", &["ci-1"], 9),
             image("sha256:02", &["ci-2", "ecr-steward-in-use-02"], 8),
@@ -1031,7 +1031,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_hold_for_what_goes_by_ecr_and_by_this_stack_together() {
+    fn limits_hold_for_what_ecr_and_this_stack_delete_together() {
         let listed = vec![
             image("sha256:01", &["a"], 9),
             image("sha256:02", &["ecr-steward-in-use-02"], 8),
@@ -1047,7 +1047,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_what_was_protected_once_goes_with_it() {
+    fn what_belongs_to_what_was_protected_once_is_deleted_with_it() {
         let mut relations = Relations::default();
         relations.index("sha256:1d", ["sha256:a1"]);
         relations.refer("sha256:51", "sha256:1d");

@@ -957,7 +957,7 @@ policies:
     }
 
     #[test]
-    fn what_is_not_said_is_careful() {
+    fn defaults_are_careful() {
         let policy_set = PolicySet::parse(POLICIES_FILE).unwrap();
         let [payments, production, rest] = policy_set.entries() else { panic!("{policy_set:?}") };
         assert_eq!((rest.apply, &rest.keep), (Apply::Preview, &Keep::default()));

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_suggested_is_a_policies_file_by_which_nothing_goes() {
+    fn what_is_suggested_is_a_policies_file_by_which_nothing_is_deleted() {
         let repositories: BTreeMap<String, BTreeMap<String, usize>> = [
             ("shop/web", vec![("ci-", 40)]),
             ("shop/api", vec![("ci-", 30)]),

@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_goes_before_its_children_and_theirs() {
+    fn an_index_is_deleted_before_its_children_and_theirs() {
         let children = BTreeMap::from([
             ("top".to_owned(), vec!["middle".to_owned(), "leaf".to_owned()]),
             ("middle".to_owned(), vec!["leaf".to_owned(), "elsewhere".to_owned()]),
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_with_a_request_is_said_at_once() {
+    fn everything_that_is_wrong_with_a_request_is_reported_at_once() {
         let findings = DeletionRequest::parse(
             r#"{"repositoryName": "App", "imageIds": [{}, {"imageDigest": "sha256:12"}, {"imageTag": "-x"},
                 {"imageTag": "a", "imageDigest": "b"}, {"imageTag": 5}, "latest"], "force": true}"#,

@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_that_tells_no_sizes_is_not_read_again_and_never_exact() {
+    fn a_manifest_without_sizes_is_not_read_again_and_never_exact() {
         for text in [
             "no JSON",
             "{}",

@@ -857,7 +857,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_has_the_media_types_that_ecr_said() {
+    fn a_snapshot_has_the_media_types_that_ecr_returned() {
         for media_type in crate::domain::image::MANIFEST_TYPES {
             let more = format!(r#", "imageManifestMediaType": "{media_type}""#);
             let text = format!("[{}]", detail("b", "sha256:1d", &more));
@@ -967,7 +967,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_of_the_future_is_not_taken_for_active() {
+    fn a_status_of_the_future_is_not_mistaken_for_active() {
         let text = format!("[{}]", detail("a", "sha256:1", r#", "imageStatus": "FROZEN""#));
         let listing = Listing::parse(&text).unwrap();
         assert_eq!(listing.repositories[0].images.images()[0].status, ImageStatus::Unknown);

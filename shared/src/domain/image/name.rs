@@ -247,7 +247,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_that_ecr_takes() {
+    fn names_are_those_that_ecr_accepts() {
         for name in ["ab", "a1", "team/app", "a.b_c__d-e---f/g", "0/1", &"a".repeat(256)] {
             assert_eq!(Name::parse(name).unwrap().as_str(), name);
         }

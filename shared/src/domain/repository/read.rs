@@ -574,7 +574,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_all_it_takes() {
+    fn a_name_is_enough() {
         let spec = body(r#"{"repositoryName": "team/app"}"#).unwrap();
         assert_eq!(spec.name.unwrap().as_str(), "team/app");
         let settings = spec.settings;
@@ -593,7 +593,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_can_be_said_in_both_spellings() {
+    fn everything_can_be_written_in_both_spellings() {
         let api = body(
             r#"{"repositoryName": "app", "imageTagMutability": "IMMUTABLE",
                 "imageTagMutabilityExclusionFilters": ["latest", {"filterType": "WILDCARD", "filter": "dev-*"}],
@@ -658,7 +658,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_said_at_once() {
+    fn everything_that_is_wrong_is_reported_at_once() {
         insta::assert_snapshot!(findings(
             r#"{"repositoryName": "Team/App", "imageTagMutabilty": "MUTABLE",
                 "imageTagMutability": "SOMETIMES", "imageTagMutabilityExclusionFilters": ["a b", {"filterType": "REGEX"}, 7],

@@ -844,10 +844,10 @@ mod tests {
                     bytes.chunks(size).map(|chunk| decoder.push(chunk)).collect();
                 let all = pushed.and_then(|text| Ok(text + &decoder.finish()?));
                 // How much of it looks like text depends on how much is there.
-                let told = |result: Result<String, NotText>| {
+                let comparable = |result: Result<String, NotText>| {
                     result.map_err(|error| error.to_string().split(';').next().unwrap_or_default().to_owned())
                 };
-                assert_eq!(told(all), told(decode(bytes.clone())), "{size}: {bytes:?}");
+                assert_eq!(comparable(all), comparable(decode(bytes.clone())), "{size}: {bytes:?}");
             }
         }
     }

@@ -810,7 +810,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_tells_of_an_account_by_its_key_or_by_declaration() {
+    fn a_list_covers_an_account_by_its_key_or_by_declaration() {
         let declared =
             ListSource { account: Some("333333333333".to_owned()), ..declaring("usage/b.json", 24, &[]) };
         let sources = Sources { lists: vec![declared], ..Sources::default() };
@@ -870,7 +870,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_another_account_tells_who_uses_what_there_and_how_it_was_read() {
+    fn a_list_of_another_account_reports_who_uses_what_there_and_how_it_was_read() {
         let found = [list(OTHER, 1, &list_by("210987654321", "eu-west-1", unchanged))];
         let reports = read_with(&Sources::default(), &[], &found);
         assert_eq!(reports.gaps, []);
@@ -968,7 +968,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_as_old_as_what_it_tells_whenever_it_was_stored() {
+    fn a_list_is_as_old_as_what_it_reports_whenever_it_was_stored() {
         let old = |list: &mut serde_json::Value| list["sources"][0]["readAt"] = "2026-11-22T11:00:00Z".into();
         let problems = problems_of(OTHER, &list_by("210987654321", "eu-west-1", old));
         assert!(
@@ -1026,7 +1026,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_of_an_account_a_region_and_a_cluster() {
+    fn a_key_names_an_account_a_region_and_a_cluster() {
         let of = |key: &str| {
             let KeyParts { account, region, cluster } = KeyParts::of(key);
             [account, region, cluster].map(|part| part.unwrap_or("-").to_owned()).join(" ")

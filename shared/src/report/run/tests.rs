@@ -312,7 +312,7 @@ fn an_account_that_may_pull_and_does_not_report_is_in_the_first_lines_with_its_r
 }
 
 #[test]
-fn why_nothing_was_taken_is_said_before_anything_else() {
+fn why_nothing_was_deleted_is_reported_before_anything_else() {
     let reason = Some(DryRunReason::NotPreviewed);
     let run = Run { dry_run: true, dry_run_reason: reason, ..run() };
     let mut builder = Builder::new(run, Instant::parse("2026-11-23T03:00:42Z").unwrap());

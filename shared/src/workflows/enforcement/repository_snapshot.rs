@@ -544,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_a_list_of_actions_in_an_order_that_ecr_takes() {
+    fn a_plan_is_a_list_of_actions_in_an_order_that_ecr_accepts() {
         let policy_set = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { images: 9, percent: 100, remaining: 1 },
             rules: [{ selection: { tagPrefixList: [old] }, maximumDaysSincePull: 1, action: archive },
                     { selection: any, maximumAgeLimit: 14 }] }]";

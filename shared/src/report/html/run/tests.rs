@@ -494,7 +494,7 @@ fn the_largest_repositories_are_listed_the_largest_first() {
 }
 
 #[test]
-fn what_is_nothing_is_not_said() {
+fn what_is_nothing_is_left_out() {
     let mut builder = builder(run(false));
     builder.take(outcome("quiet", "all", Apply::Delete, Status::Done));
     let page = render(&builder.finish());
@@ -572,7 +572,7 @@ fn the_journal_is_found_from_the_page() {
 }
 
 #[test]
-fn dry_runs_say_what_would_go() {
+fn dry_runs_say_what_would_be_deleted() {
     let mut builder = builder(run(true));
     let expiring = amount(12, 600);
     builder.take(Outcome { expiring, ..outcome("app", "all", Apply::Delete, Status::Previewed) });

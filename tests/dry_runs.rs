@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::cloud::BUCKET;
@@ -424,4 +425,101 @@ fn a_dry_run_says_what_the_limit_of_the_registry_leaves_for_another_day() {
     let done = enforce(&aws, &[&arguments[..], &["--apply"]].concat());
     assert_eq!(done.status.code(), Some(1), "{}", stderr(&done));
     assert!(says_limit(&report(&done)), "{:#}", report(&done)["notices"]);
+}
+
+#[test]
+fn a_run_does_what_its_dry_run_said_in_more_repositories_than_are_planned_together() {
+    let policies = "policies: [{ name: all, repositories: ['*'], apply: delete, limits: { percent: 100 },
+        rules: [{ selection: untagged, maximumAgeLimit: 20 }, { selection: any, maximumAgeLimit: 30 }] }]
+limits: { images: 100000, percent: 100 }\n";
+    let aws = terminal::account(policies, |_, _| {});
+    aws.generate(60, 50);
+    aws.cloud(|cloud| {
+        cloud.upload(&format!("{BUCKET}/state/registry.json"), "{\"images\": 100000}");
+        use_by_task(cloud, "fleet/00027:ci-0010", None);
+    });
+    let (dry, done) = assert_does_what_it_said(&aws, || {});
+    assert_eq!(dry["totals"]["repositories"], 60);
+    assert!(done["totals"]["deleted"]["imageTotalCount"].as_u64().unwrap() > 1000, "{:#}", done["totals"]);
+    assert_eq!(done["totals"]["protectedByUse"]["imageTotalCount"], 1, "{:#}", done["totals"]);
+}
+
+#[test]
+fn a_dry_run_and_a_preview_of_the_same_policy_find_the_same_images() {
+    let (aws, _) = account();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.yaml");
+    std::fs::write(&file, "rules: [{ selection: any, maximumAgeLimit: 14 }]").unwrap();
+    let output = signed_in(&aws)
+        .args(["preview", "--all", "--all-passes", "--output", "json", "--policy"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let previews: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let dry = report(&enforce(&aws, &["--all", "--output", "json"]));
+    for name in ["few/app", "percent/app", "remaining/app", "prev/app", "prev/used", "prev/own-policy"] {
+        let of = |all: &[Value]| all.iter().find(|one| one["repositoryName"] == name).cloned().unwrap();
+        let (preview, outcome) = (of(&previews), of(dry["repositories"].as_array().unwrap()));
+        let expiring = &preview["summary"]["expiringImageTotalCount"];
+        assert_eq!(*expiring, outcome["expiring"]["imageTotalCount"], "{name}: {outcome:#}");
+    }
+}
+
+/// Interrupts a command as somebody does with Ctrl-C, once it has made this call.
+fn interrupt_at(aws: &EcrStub, operation: &str, arguments: &[&str]) {
+    let mut command = signed_in(aws);
+    command.arg("enforce").args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut started = command.spawn().unwrap();
+    aws.forget_calls();
+    let begun = std::time::Instant::now();
+    // A call is written down once it is answered: the one before has been.
+    while aws.count(operation) == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{operation}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let signalled = Command::new("kill").args(["-INT", &started.id().to_string()]).status().unwrap();
+    assert!(signalled.success());
+    assert!(!started.wait().unwrap().success());
+}
+
+#[test]
+fn an_interrupted_dry_run_has_changed_nothing_and_saved_no_plan() {
+    let (aws, _) = account();
+    let before = aws.snapshot();
+    aws.fault_from("DescribeImages", Fault::Slow(Duration::from_millis(300)), 1);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plan.json");
+    interrupt_at(&aws, "DescribeImages", &["--all", "--save-plan", file.to_str().unwrap()]);
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!file.exists());
+    assert_eq!(writes(&aws), [""; 0]);
+    assert_eq!(aws.snapshot(), before);
+}
+
+#[test]
+fn what_an_interrupted_run_deleted_is_in_the_journal() {
+    let (aws, all) = account();
+    aws.fault_from("BatchDeleteImage", Fault::Slow(Duration::from_millis(500)), 1);
+    interrupt_at(&aws, "BatchDeleteImage", &["--all", "--apply", "--yes"]);
+    std::thread::sleep(Duration::from_secs(1));
+    let journal: String = aws.cloud(|cloud| {
+        let keys = cloud.keys(BUCKET, "journal/");
+        keys.iter().map(|key| cloud.object_text(&format!("{BUCKET}/{key}")).unwrap()).collect()
+    });
+    let mut gone = 0;
+    for (name, images) in all.iter().filter(|(name, _)| name.starts_with("del/")) {
+        // What the account was made without.
+        if ["del/empty", "del/referrers", "del/index"].contains(&name.as_str()) {
+            continue;
+        }
+        let left = aws.with(|registry| {
+            let images = registry.repositories[name].images.iter();
+            images.map(|image| image.digest.clone()).collect::<BTreeSet<_>>()
+        });
+        for digest in images.all().difference(&left) {
+            assert!(journal.contains(digest.as_str()), "{name}: {digest}");
+            gone += 1;
+        }
+    }
+    assert!(gone > 0);
 }

@@ -1015,6 +1015,67 @@ fn functions_side_by_side_share_the_rate_of_calls() {
     assert_eq!(steward.report(&taken)["status"], "SUCCEEDED");
 }
 
+/// The functions of a stack on a registry that is only listed, with this rate and this `MaxConcurrency`.
+fn steward_with_rate(repositories: usize, images: usize, policies: &str, rate: &str, most: &str) -> Steward {
+    let aws = EcrStub::start();
+    aws.list(repositories, images, Duration::ZERO);
+    aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/policies.yaml"), policies));
+    let paced = [("ECR_REQUESTS_PER_SECOND", rate), ("MAX_CONCURRENCY", most)];
+    Steward::of(aws, |aws, name| cloud::function_with(aws, name, PLENTY, &paced))
+}
+
+#[test]
+fn batches_are_divided_by_the_number_that_a_run_works_on_and_that_fits_the_rate() {
+    let taken = |dry_run: bool, rate: &str, most: &str| {
+        let steward = steward_with_rate(500, 0, &policies_file(UNLIMITED), rate, most);
+        let taken = steward.take_inventory(&Steward::begin("r", dry_run)).response();
+        (taken["maxConcurrency"].as_u64().unwrap(), steward.batches(&taken).len())
+    };
+    // Two read all that there is to read in a second, and have three batches each.
+    assert_eq!(taken(true, "20", "8"), (2, 6));
+    // Those that delete make a call a second, at least.
+    assert_eq!(taken(false, "3", "100"), (3, 6));
+    assert_eq!(taken(false, "20", "100"), (5, 5));
+}
+
+#[test]
+fn a_preview_by_request_has_the_whole_rate_after_a_run_that_shared_it() {
+    let steward = steward_with_rate(1, 12_000, &policies_file(""), "20", "1");
+    let taken = steward.take_inventory(&Steward::begin("r", true)).response();
+    let list = format!("{BUCKET}/{}", taken["batchesKey"].as_str().unwrap());
+    steward.aws.cloud(|cloud| {
+        let shared = cloud.object_text(&list).unwrap().replace("\"workers\":1", "\"workers\":10");
+        assert!(shared.contains("\"workers\":10"));
+        cloud.upload(&list, &shared);
+    });
+    let [key] = steward.batches(&taken).try_into().unwrap();
+    steward.work(&taken, &key);
+    let asked = json!({ "repositoryName": "fleet/00000", "lifecyclePolicy": { "rules": [
+        { "selection": "any", "maximumNumberOfImages": 100_000 }] } });
+    let begun = std::time::Instant::now();
+    let report = steward.preview().invoke(asked.to_string()).response();
+    let took = begun.elapsed();
+    assert_eq!(report["summary"]["keptImageTotalCount"], 12_000, "{report:#}");
+    // Twelve calls, of which a tenth of the rate would make two in a second.
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+#[test]
+fn a_list_of_batches_of_an_earlier_version_is_worked_on_at_the_whole_rate() {
+    let steward = steward_with_rate(1, 1_000, &policies_file(""), "20", "1");
+    let taken = steward.take_inventory(&Steward::begin("r", true)).response();
+    let list = format!("{BUCKET}/{}", taken["batchesKey"].as_str().unwrap());
+    for workers in ["", ",\"workers\":0"] {
+        steward.aws.cloud(|cloud| {
+            let text = cloud.object_text(&list).unwrap();
+            let (before, _) = text.split_once(",\"workers\"").unwrap_or((text.trim_end_matches("}]"), ""));
+            cloud.upload(&list, &format!("{before}{workers}}}]"));
+        });
+        let [key] = steward.batches(&taken).try_into().unwrap();
+        assert_eq!(steward.work(&taken, &key), 1, "{workers}");
+    }
+}
+
 /// A repository of three images of one base, two of which expire: `team` has it.
 fn with_layers(aws: &EcrStub, name: &str, images: usize) -> Vec<String> {
     aws.with(|registry| {

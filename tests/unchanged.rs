@@ -23,7 +23,7 @@ use shared::workflows::enforcement::inventory::{self, Invocation, Progress};
 use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
 use shared::workflows::enforcement::read_changes::Queue;
 use shared::workflows::enforcement::read_layers::CostSettings;
-use shared::workflows::enforcement::{AwsClients, summarize};
+use shared::workflows::enforcement::{AwsClients, PreviewOnly, Reading, summarize};
 use tests::clock;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
@@ -133,12 +133,15 @@ impl World {
         for key in self.batches(&run) {
             let mut task = Task { run: run.clone(), key, done: 0, is_complete: false };
             while !task.is_complete {
-                let access = match task.key.contains("/preview/") {
-                    true => CallerAccess::Preview,
-                    false => CallerAccess::Enforce { ecr: &self.ecr, is_on: true },
+                let (clients, account_id) = (self.clients.clients(PLENTY), ACCOUNT);
+                let done = if task.key.contains("/preview/") {
+                    let access = CallerAccess::<PreviewOnly>::Preview(Reading);
+                    Box::pin(work(clients, Caller { account_id, access }, &task)).await
+                } else {
+                    let access = CallerAccess::Enforce { ecr: &self.ecr, is_on: true };
+                    Box::pin(work(clients, Caller { account_id, access }, &task)).await
                 };
-                let caller = Caller { account_id: ACCOUNT, access };
-                task = Box::pin(work(self.clients.clients(PLENTY), caller, &task)).await.unwrap();
+                task = done.unwrap();
             }
         }
         (run, progress)

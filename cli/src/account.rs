@@ -341,7 +341,9 @@ pub(crate) fn work_signed_in<T>(
         };
         progress::phase("reading from AWS");
         let clients = AwsClients::new(connection.clone(), bucket);
-        work(clients.clients(TIMEOUT), session).await
+        // Who only looks changes nothing, not even what is remembered in the bucket.
+        let clients = clients.clients(TIMEOUT);
+        work(RunContext { writes_caches: false, is_pull_excluded: false, ..clients }, session).await
     })
 }
 

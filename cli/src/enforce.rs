@@ -26,7 +26,10 @@ use shared::report::{html, table};
 use shared::workflows::enforcement::approval::{Approval, Undone};
 use shared::workflows::enforcement::inventory::assign;
 use shared::workflows::enforcement::process_batch::BatchProcessor;
-use shared::workflows::enforcement::{Access, RunContext, RunError, check_clock, read_usage};
+use shared::workflows::enforcement::registry_limit::{self, Reserved};
+use shared::workflows::enforcement::{
+    Access, PreviewOnly, Reading, RunContext, RunError, check_clock, read_usage,
+};
 
 use crate::account::{self, Aws, Bucket, Which};
 use crate::confirm::confirm;
@@ -216,11 +219,12 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         (None, None) => None,
     };
     let done = account::work(aws, &place, async |clients, connection| {
+        let clients = RunContext { writes_caches: arguments.apply, ..clients };
         Enforcement { clients, connection, arguments, plan: plan.as_ref() }
             .run(given.as_ref(), approval.as_ref())
             .await
     })?;
-    let Done { mut report, registry_id, region, hash, usage } = done;
+    let Done { mut report, registry_id, region, hash, usage, fits_today } = done;
     print(arguments.output, arguments.rows, &mut report)?;
     if matches!(arguments.output, Format::Table) {
         output::explain_codes(report.codes());
@@ -232,7 +236,8 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     if let (Some(path), Some(approval)) = (&arguments.save_plan, approval) {
         save(path, approval.saved(), &report, (&registry_id, &region), hash, usage)?;
     }
-    let is_well = report.totals.needing_attention == 0 && report.gaps.is_empty() && undone.is_empty();
+    let is_well =
+        report.totals.needing_attention == 0 && report.gaps.is_empty() && undone.is_empty() && fits_today;
     Ok(if is_well { Outcome::Success } else { Outcome::Different })
 }
 
@@ -321,6 +326,8 @@ struct Done {
     region: String,
     hash: String,
     usage: String,
+    /// Whether the limits of the registry let all of a dry run happen today.
+    fits_today: bool,
 }
 
 /// One enforcement from a terminal.
@@ -401,24 +408,32 @@ impl Enforcement<'_> {
         let observation = read_usage::observe(clients, policy_set.usage(), before, Instant::now()).await?;
         let (gaps, usage) = (observation.usage.gaps.clone(), usage_fingerprint(&observation.usage));
         let usage_sources = observation.usage.sources.clone();
-        // A dry run holds nothing that could change something.
-        let ecr = arguments.apply.then(|| connection.ecr_write());
-        let access = ecr.as_ref().map_or(Access::Read, Access::Write);
         let mut builder = Builder::new(run.clone(), started_at);
         // A table of a dry run describes no image; what was done is kept with its images.
         let describes = arguments.apply || !matches!(arguments.output, Format::Table);
         let room = Cell::new(if describes { builder.room() } else { 0 });
-        let processor = BatchProcessor::new(*clients, access, &run, &policy_set, observation)
-            .with_approval(approval)
-            .with_room(&room);
         // Only what the report shows stays in memory.
-        let mut take = |outcome| {
+        let mut wanted_today = 0;
+        let mut take = |outcome: RepositoryOutcome| {
+            if outcome.status == Status::Previewed {
+                wanted_today += outcome.counted_removals;
+            }
             builder.take(outcome);
             room.set(room.get().min(builder.room()));
         };
         if arguments.apply {
+            let ecr = connection.ecr_write();
+            let access = Access::Write(&ecr);
+            let processor = BatchProcessor::new(*clients, access, &run, &policy_set, observation)
+                .with_approval(approval)
+                .with_room(&room);
             self.work(&processor, &policy_set, &repositories, given.is_some(), approval, &mut take).await?;
         } else {
+            // A dry run holds nothing that could change something.
+            let access = Access::<PreviewOnly>::Read(Reading);
+            let processor = BatchProcessor::new(*clients, access, &run, &policy_set, observation)
+                .with_approval(approval)
+                .with_room(&room);
             self.preview(&processor, &policy_set, &repositories, &mut take).await?;
         }
         let report = builder.report_mut();
@@ -434,7 +449,13 @@ impl Enforcement<'_> {
         report.usage_sources = usage_sources;
         report.ignored =
             policy_set.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
-        let report = builder.finish();
+        let mut report = builder.finish();
+        let over_limit = match arguments.apply {
+            true => None,
+            false => self.over_limit(&policy_set, wanted_today).await,
+        };
+        let fits_today = over_limit.is_none();
+        report.notices.extend(over_limit);
         if arguments.apply {
             self.keep(&report).await;
         }
@@ -444,7 +465,24 @@ impl Enforcement<'_> {
             region: clients.region.to_owned(),
             hash: policy_set.hash().to_owned(),
             usage,
+            fits_today,
         })
+    }
+
+    /// What the limits of the registry block today of what a dry run would remove; `None` if they block nothing, or no bucket has the
+    /// counter of the day.
+    async fn over_limit(&self, policy_set: &PolicySet, planned: u64) -> Option<String> {
+        if planned == 0 || self.clients.bucket.is_empty() {
+            return None;
+        }
+        match registry_limit::room(&self.clients, policy_set.limits(), planned).await {
+            Ok(Reserved { granted, .. }) if granted >= planned => None,
+            Ok(Reserved { before, limit, .. }) => {
+                Some(format!("{}.", Blocker::Registry { planned, before, limit }))
+            }
+            // Whoever enforces removes nothing without it.
+            Err(error) => Some(format!("What may be deleted in the registry today is not known: {error}.")),
+        }
     }
 
     /// The repositories that are named, or those of the plan that are still there.
@@ -475,16 +513,17 @@ impl Enforcement<'_> {
     /// Previews the repositories, several at a time; `take` is given the outcomes in their order.
     async fn preview(
         &self,
-        processor: &BatchProcessor<'_, &EcrWrite>,
+        processor: &BatchProcessor<'_, PreviewOnly>,
         policy_set: &PolicySet,
         repositories: &[Existing],
         take: &mut impl FnMut(RepositoryOutcome),
     ) -> Result<(), Failure> {
         let progress = Progress::new("repositories", repositories.len());
         let preview = async |repository| match self.assign(policy_set, repository).await? {
-            Ok(assignment) => {
-                Ok::<_, Failure>(processor.preview(&repository.registry_id, &assignment).await?)
-            }
+            Ok(assignment) => match processor.preview(&repository.registry_id, &assignment).await {
+                Err(RunError::Time(_)) => Ok(unfinished(&assignment)),
+                outcome => Ok::<_, Failure>(outcome?),
+            },
             Err(outcome) => Ok(*outcome),
         };
         let mut previewing = stream::iter(repositories).map(preview).buffered(READ_CONCURRENCY);
@@ -554,7 +593,9 @@ impl Enforcement<'_> {
             }
             let registry_id =
                 some.first().map(|repository| repository.registry_id.as_str()).unwrap_or_default();
-            processor.all(registry_id, &assignments).await?.0.into_iter().for_each(&mut *take);
+            let (outcomes, _) = processor.all(registry_id, &assignments).await?;
+            let left = all_unfinished(&assignments, &outcomes);
+            outcomes.into_iter().chain(left).for_each(&mut *take);
             progress.step(some.len());
         }
         Ok(())
@@ -593,6 +634,7 @@ impl Enforcement<'_> {
                 let problem = format!("which policy is for it is not known: {error}");
                 Ok(Err(outcome(Status::Failed, Some(problem))))
             }
+            Err(RunError::Time(error)) => Ok(Err(outcome(Status::Unfinished, Some(error.to_string())))),
             Err(error) => Err(error.into()),
         }
     }
@@ -617,6 +659,26 @@ impl Enforcement<'_> {
             ));
         }
     }
+}
+
+/// The outcome of a repository that was not come to before time was up.
+fn unfinished(assignment: &Assignment) -> RepositoryOutcome {
+    RepositoryOutcome {
+        status: Status::Unfinished,
+        ..RepositoryOutcome::failed(
+            &assignment.repository_name,
+            &assignment.policy,
+            "time was up before it was finished; run the command again".to_owned(),
+        )
+    }
+}
+
+/// The outcomes of the repositories that have none, since time was up.
+fn all_unfinished(assignments: &[Assignment], outcomes: &[RepositoryOutcome]) -> Vec<RepositoryOutcome> {
+    let has_outcome = |assignment: &&Assignment| {
+        outcomes.iter().any(|outcome| outcome.repository_name == assignment.repository_name)
+    };
+    assignments.iter().filter(|assignment| !has_outcome(assignment)).map(unfinished).collect()
 }
 
 /// Warns of names and patterns of the policies file that no repository of the registry has, which are often misspelled.
@@ -656,4 +718,34 @@ async fn is_current(clients: &RunContext<'_>, policy_set: &PolicySet) -> Result<
     let Some(object) = clients.s3.get(clients.bucket, KEY).await? else { return Ok(false) };
     // One that is not valid is another one.
     Ok(PolicySet::parse(&object.text).is_ok_and(|now| now.hash() == policy_set.hash()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repository_that_there_was_no_time_for_is_unfinished_and_needs_attention() {
+        let assignment = |name: &str| Assignment {
+            repository_name: name.to_owned(),
+            repository_arn: String::new(),
+            policy: "all".to_owned(),
+            protection: None,
+            unassigned: None,
+            checks_native_policy: false,
+            layer_reads: None,
+            cost_tag: None,
+            look: None,
+        };
+        let assignments = ["app", "web", "worker"].map(assignment);
+        let done = RepositoryOutcome {
+            repository_name: "app".to_owned(),
+            status: Status::Done,
+            ..RepositoryOutcome::default()
+        };
+        let left = all_unfinished(&assignments, &[done]);
+        let names: Vec<&str> = left.iter().map(|outcome| outcome.repository_name.as_str()).collect();
+        assert_eq!(names, ["web", "worker"]);
+        assert!(left.iter().all(RepositoryOutcome::needs_attention), "{left:?}");
+    }
 }

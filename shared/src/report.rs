@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod code_pages;
+pub mod embedded_metrics;
 #[cfg(feature = "html")]
 pub mod html;
 pub mod run;

@@ -1,6 +1,7 @@
 //! Amazon ECR in memory, behind its own protocol (AWS JSON 1.1) on a loopback port: exact where the emulator is not, and
 //! with faults on demand. It shares no code with what it tests.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -158,7 +159,8 @@ impl EcrStub {
         lock(&self.state.faults).push(PlannedFault { operation, fault, after, left: None, path: "" });
     }
 
-    /// Makes all calls of an operation go wrong whose paths have this in them, as the keys of objects.
+    /// Makes all calls of an operation go wrong whose paths have this in them, as the keys of objects, or of ECR's the requests, as the
+    /// names of repositories.
     pub fn fault_at(&self, operation: &'static str, path: &'static str, fault: Fault) {
         lock(&self.state.faults).push(PlannedFault { operation, fault, after: 0, left: None, path });
     }
@@ -287,7 +289,11 @@ impl State {
         let is_ecr = OPERATIONS.contains(&&*operation);
         let is_throttled =
             is_ecr && lock(&self.limit).as_mut().is_some_and(|limit| !limit.takes_one_more(&operation));
-        let fault = if is_throttled { Some(Fault::Throttled) } else { self.due(&operation, &request.target) };
+        let asked_about = match is_ecr {
+            true => String::from_utf8_lossy(&request.body),
+            false => Cow::Borrowed(request.target.as_str()),
+        };
+        let fault = if is_throttled { Some(Fault::Throttled) } else { self.due(&operation, &asked_about) };
         let is_rest = cloud::REST.contains(&&*operation);
         let effect = || match is_rest {
             true => lock(&self.cloud).rest(&operation, request),

@@ -21,7 +21,7 @@ use shared::handlers::http::{Kind, Problem, gateway, previews};
 use shared::shell::environment::set;
 use shared::shell::function::{self, FunctionError, time_left};
 use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
-use shared::workflows::enforcement::{AwsClients, PreviewOnly, RunContext, RunError};
+use shared::workflows::enforcement::{AwsClients, PreviewOnly, Reading, RunContext, RunError};
 use shared::workflows::live_preview::{self, LiveError};
 
 /// Maximum size of the answer to a synchronous invocation in Lambda, in bytes.
@@ -94,14 +94,17 @@ async fn answer(event: &LambdaEvent<Box<RawValue>>, clients: &AwsClients) -> Res
         fields.map_or((false, false), |fields| (fields.request_context.is_some(), fields.run.is_some()));
     let clients = clients.clients(if is_gateway { left.min(GATEWAY) } else { left });
     if is_gateway {
+        clients.ecr.share_rate(1);
         return Ok(to_raw_value(&gateway::answer(respond(payload.get(), &clients, &registry).await))?);
     }
     if is_batch {
         let task: Task = serde_json::from_str(payload.get())?;
-        let access = CallerAccess::<PreviewOnly>::Preview;
+        let access = CallerAccess::<PreviewOnly>::Preview(Reading);
         let caller = Caller { account_id: &registry.account_id, access };
         return Ok(to_raw_value(&work(clients, caller, &task).await?)?);
     }
+    // It works for no run, which would share the rate.
+    clients.ecr.share_rate(1);
     let reports = match request::read(payload.get(), None, Instant::now(), PolicySource::parse)? {
         Asked::Answered(reports) => reports,
         Asked::Live(request) => {

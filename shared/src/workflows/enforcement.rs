@@ -24,6 +24,7 @@
 //! | [`suspend`] | suspends attached policies that no run refreshes any more |
 //! | [`summarize`] | makes one report of the outcomes of all repositories |
 
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ use crate::aws::resource_tags::ResourceTags;
 use crate::aws::s3::{Object, S3};
 use crate::aws::{AwsError, Clock, Connection, Deadline, Failure};
 use crate::domain::enforcement::action::Action;
+use crate::domain::enforcement::batch::Assignment;
+use crate::domain::enforcement::outcome::Outcome;
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::usage_snapshot::{CLOCK_SECONDS, UsageSnapshot};
 use crate::workflows::enforcement::execute::Executor;
@@ -121,6 +124,8 @@ impl AwsClients {
             region: connection.region(),
             clock: connection.clock(),
             deadline: Deadline::within(left, ANSWER),
+            writes_caches: true,
+            is_pull_excluded: true,
         }
     }
 }
@@ -152,12 +157,34 @@ pub struct RunContext<'a> {
     pub clock: &'a Clock,
     /// The deadline.
     pub deadline: Deadline,
+    /// Whether what was read of image indexes is remembered in the bucket. Not by a command that only looks: it may look into
+    /// another registry, and what it forgets of archived indexes cannot be read again.
+    pub writes_caches: bool,
+    /// Whether ECR does not count as a pull that a manifest is read. The stack registers the roles of its functions for that; of
+    /// whoever is at a terminal it is not known.
+    pub is_pull_excluded: bool,
 }
 
 /// The client by which a part of a run may change the registry: [`EcrWrite`], or [`PreviewOnly`] where nothing ever does.
 pub trait WriteClient: Copy + fmt::Debug {
+    /// Stands for a client in a preview: [`Reading`], or nothing that exists where the client writes.
+    type Reading: Copy + fmt::Debug;
+
     /// The client.
     fn ecr(&self) -> &EcrWrite;
+
+    /// Processes repositories in their order: previews them, or executes their plans. Adds their outcomes, and returns how many are
+    /// done.
+    ///
+    /// # Errors
+    ///
+    /// If a clock is wrong.
+    fn process_each(
+        processor: &BatchProcessor<'_, Self>,
+        registry_id: &str,
+        repositories: &[Assignment],
+        outcomes: &mut Vec<Outcome>,
+    ) -> impl Future<Output = Result<usize, RunError>>;
 
     /// Executes actions in their order.
     ///
@@ -181,8 +208,19 @@ pub trait WriteClient: Copy + fmt::Debug {
 }
 
 impl WriteClient for &EcrWrite {
+    type Reading = Infallible;
+
     fn ecr(&self) -> &EcrWrite {
         self
+    }
+
+    async fn process_each(
+        processor: &BatchProcessor<'_, Self>,
+        registry_id: &str,
+        repositories: &[Assignment],
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<usize, RunError> {
+        processor.enforce_each(registry_id, repositories, outcomes).await
     }
 
     async fn execute(executor: &mut Executor<'_, '_, Self>, actions: &[Action]) -> Result<(), RunError> {
@@ -199,9 +237,24 @@ impl WriteClient for &EcrWrite {
 #[derive(Debug, Clone, Copy)]
 pub enum PreviewOnly {}
 
+/// What a preview has in place of a client that writes.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading;
+
 impl WriteClient for PreviewOnly {
+    type Reading = Reading;
+
     fn ecr(&self) -> &EcrWrite {
         match *self {}
+    }
+
+    async fn process_each(
+        processor: &BatchProcessor<'_, Self>,
+        registry_id: &str,
+        repositories: &[Assignment],
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<usize, RunError> {
+        Box::pin(processor.preview_each(registry_id, repositories, outcomes)).await
     }
 
     async fn execute(_: &mut Executor<'_, '_, Self>, _: &[Action]) -> Result<(), RunError> {
@@ -213,11 +266,11 @@ impl WriteClient for PreviewOnly {
     }
 }
 
-/// What a part of a run may change in the registry.
+/// What a part of a run may change in the registry. With a client that writes there is no preview, and without one nothing else.
 #[derive(Debug, Clone, Copy)]
-pub enum Access<W> {
+pub enum Access<W: WriteClient> {
     /// Nothing: a preview.
-    Read,
+    Read(W::Reading),
     /// Tags may be added and policies suspended; nothing is deleted.
     Protect(ProtectOnly<W>),
     /// Everything that policies ask for.
@@ -244,7 +297,7 @@ impl<W: WriteClient> Access<W> {
     /// The client that adds tags and suspends policies; `None` in a preview.
     pub(crate) fn protect(&self) -> Option<&EcrProtect> {
         match self {
-            Self::Read => None,
+            Self::Read(_) => None,
             Self::Protect(client) => Some(client.ecr()),
             Self::Write(client) => Some(client.ecr()),
         }
@@ -253,7 +306,7 @@ impl<W: WriteClient> Access<W> {
     /// The client that does everything that policies ask for; `None` where the run may not.
     pub(crate) fn write(&self) -> Option<&EcrWrite> {
         match self {
-            Self::Read | Self::Protect(_) => None,
+            Self::Read(_) | Self::Protect(_) => None,
             Self::Write(client) => Some(client.ecr()),
         }
     }

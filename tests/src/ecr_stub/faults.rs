@@ -50,7 +50,7 @@ pub(super) struct PlannedFault {
     pub(super) after: usize,
     /// The number of calls that fail; `None` for all.
     pub(super) left: Option<usize>,
-    /// A text that the path of the call has to contain; empty for every path.
+    /// A text that the path of the call, or of ECR's the request, has to contain; empty for every call.
     pub(super) path: &'static str,
 }
 

@@ -18,7 +18,7 @@ use shared::workflows::enforcement::process_batch::{Caller, CallerAccess, work};
 use shared::workflows::enforcement::read_changes::Queue;
 use shared::workflows::enforcement::read_layers::CostSettings;
 use shared::workflows::enforcement::suspend::{Stack, suspend};
-use shared::workflows::enforcement::{AwsClients, RunError, summarize};
+use shared::workflows::enforcement::{AwsClients, PreviewOnly, Reading, RunError, summarize};
 use tests::cloud::BUCKET;
 
 use super::wire::Shared;
@@ -133,9 +133,13 @@ impl Product {
 
     pub(super) async fn work(&self, task: &Task, is_on: bool) -> Result<Task, Failed> {
         let is_preview = task.key.contains("/preview/");
-        let access =
-            if is_preview { CallerAccess::Preview } else { CallerAccess::Enforce { ecr: &self.ecr, is_on } };
-        Ok(work(self.aws.clients(FUNCTION), Caller { account_id: ACCOUNT, access }, task).await?)
+        let (clients, account_id) = (self.aws.clients(FUNCTION), ACCOUNT);
+        if is_preview {
+            let access = CallerAccess::<PreviewOnly>::Preview(Reading);
+            return Ok(work(clients, Caller { account_id, access }, task).await?);
+        }
+        let access = CallerAccess::Enforce { ecr: &self.ecr, is_on };
+        Ok(work(clients, Caller { account_id, access }, task).await?)
     }
 
     /// The dead man's switch.

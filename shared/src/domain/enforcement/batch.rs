@@ -127,16 +127,29 @@ const fn one() -> u32 {
     1
 }
 
-/// How many batches a run works on at the same time: no more than the stack allows, than there are, and, where images are only read,
-/// than the rate of calls to ECR keeps busy. Whoever deletes waits for each answer, so that more of them are faster.
+/// How many batches a run works on at the same time: no more than [`most_workers`], and than there are.
 #[must_use]
 pub fn workers(max_concurrency: u32, requests_per_second: f64, batches: &[Listed]) -> u32 {
-    let is_reading = batches.iter().all(|batch| batch.key.contains(PREVIEWS));
-    // Clamped, a number of calls fits.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-    let busy = (requests_per_second / READS_PER_SECOND).ceil().clamp(1.0, 1e6) as u32;
-    let most = if is_reading { max_concurrency.min(busy) } else { max_concurrency };
+    let most = most_workers(max_concurrency, requests_per_second, only_reads(batches));
     most.min(u32::try_from(batches.len()).unwrap_or(u32::MAX)).max(1)
+}
+
+/// How many batches a run may work on at the same time, at least one: no more than the stack allows, and than the rate of calls to ECR
+/// has a call a second for, which each makes at least. Where images are only read, no more than the rate keeps busy: whoever deletes
+/// waits for each answer, so that more of them are faster.
+#[must_use]
+pub fn most_workers(max_concurrency: u32, requests_per_second: f64, is_reading: bool) -> u32 {
+    let most = if is_reading { (requests_per_second / READS_PER_SECOND).ceil() } else { requests_per_second };
+    // Clamped, a number of calls fits; what is none is 0.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+    let most = most.clamp(0.0, 1e6) as u32;
+    max_concurrency.min(most).max(1)
+}
+
+/// Whether all batches are only previewed.
+#[must_use]
+pub fn only_reads(batches: &[Listed]) -> bool {
+    batches.iter().all(|batch| batch.key.contains(PREVIEWS))
 }
 
 /// The number of images in each repository when it was last read. Only repositories with more than one page of images are listed.
@@ -166,6 +179,12 @@ impl<'a> Batcher<'a> {
     #[must_use]
     pub const fn filled(&self) -> usize {
         self.filled
+    }
+
+    /// Whether all repositories that are not in a batch yet are only previewed.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.waiting.keys().all(|kind| *kind == Kind::Preview)
     }
 
     /// Puts a repository into a batch.
@@ -376,6 +395,16 @@ mod tests {
         assert_eq!(workers(8, 20.0, &[]), 1);
         // One that deletes waits for more than its rate.
         assert_eq!(workers(8, 20.0, &listed(Kind::Enforce, 50)), 8);
+        // Each makes a call a second, at least: together no more than are configured.
+        assert_eq!(workers(100, 20.0, &listed(Kind::Enforce, 200)), 20);
+        assert_eq!(workers(100, 1.0, &listed(Kind::Enforce, 200)), 1);
+        assert_eq!(workers(100, 7.5, &listed(Kind::Enforce, 200)), 7);
+        for rate in [f64::NAN, f64::NEG_INFINITY, -1.0, 0.0, 0.1] {
+            assert_eq!(workers(100, rate, &listed(Kind::Enforce, 200)), 1, "{rate}");
+            assert_eq!(workers(100, rate, &previews), 1, "{rate}");
+        }
+        assert_eq!(workers(u32::MAX, f64::INFINITY, &listed(Kind::Enforce, 200)), 200);
+        assert_eq!(workers(0, 20.0, &previews), 1);
         assert_eq!(workers(8, 20.0, &[previews, listed(Kind::Enforce, 1)].concat()), 8);
     }
 

@@ -118,6 +118,11 @@ pub struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub look: Option<Look>,
+    /// The number of images that the plan deletes or archives, as far as they count for the limits of the registry; 0 for a plan that
+    /// is not to be executed. It is no part of any file.
+    #[serde(skip)]
+    #[cfg_attr(feature = "schema", schemars(skip))]
+    pub counted_removals: u64,
     /// The results that a report has no room for, and that were added up without being described. They are among
     /// `results_not_shown`, and no part of any file.
     #[serde(skip)]

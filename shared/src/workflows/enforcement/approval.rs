@@ -170,7 +170,10 @@ impl<'a> Approval<'a> {
                 let of = |action| {
                     move |place: &u32| {
                         let image = images.get(*place as usize)?;
-                        Some(PlannedImage::of(image, action, planned.reason(*place)))
+                        let saved = PlannedImage::of(image, action, planned.reason(*place));
+                        // That its manifest was read for this plan is no reason to keep it later.
+                        let last_recorded_pull_time = planned.snapshot.own_pulls.last_known_pull(image);
+                        Some(PlannedImage { last_recorded_pull_time, ..saved })
                     }
                 };
                 let deletions = planned.plan.deletions.iter().filter_map(of(PlannedAction::Delete));

@@ -26,7 +26,7 @@ use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::instant::Instant;
 use crate::workflows::enforcement::process_batch::BatchProcessor;
 use crate::workflows::enforcement::repository_snapshot::{
-    RepositoryPlan, RepositorySnapshot, forget_children,
+    OwnPulls, RepositoryPlan, RepositorySnapshot, forget_children,
 };
 use crate::workflows::enforcement::write_journal;
 use crate::workflows::enforcement::{RunError, WriteClient};
@@ -41,7 +41,7 @@ const SMALL: usize = 1000;
 const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// Executes the actions of one repository.
-pub struct Executor<'w, 'a, W> {
+pub struct Executor<'w, 'a, W: WriteClient> {
     processor: &'w BatchProcessor<'a, W>,
     /// The repository when the actions were decided.
     planned: &'w RepositoryPlan<'w>,
@@ -50,6 +50,8 @@ pub struct Executor<'w, 'a, W> {
     current: (RepositorySnapshot, MonotonicInstant),
     /// Images that were planned and are kept. What belongs to them is kept, too.
     stayed: HashSet<ImageIndex>,
+    /// The pulls that reading it was, since the actions were decided and before.
+    own_pulls: OwnPulls,
     places: HashMap<&'w str, ImageIndex>,
     /// Whether the policy that protection tags are for has rules about archived images.
     looks_into_archive: bool,
@@ -118,6 +120,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             outcome,
             current,
             stayed,
+            own_pulls: planned.snapshot.own_pulls.clone(),
             places,
             looks_into_archive,
             lifts: None,
@@ -280,7 +283,9 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             let changed = match described.get(digest) {
                 None => Some(NotRemoved::NotDescribed),
                 Some(now) if sorted(&now.tags) != sorted(&before.tags) => Some(NotRemoved::TagsChanged),
-                Some(now) if now.last_pulled_at > before.last_pulled_at => Some(NotRemoved::Pulled),
+                Some(now) if now.last_pulled_at > self.own_pulls.last_known_pull(before) => {
+                    Some(NotRemoved::Pulled)
+                }
                 Some(now) if now.status != before.status => Some(NotRemoved::StatusChanged),
                 Some(_) => None,
             };
@@ -336,6 +341,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         let RepositorySnapshot { name, registry_id, arn, .. } = snapshot;
         match RepositorySnapshot::read(&processor.clients, name.clone(), registry_id, arn).await {
             Ok(read) => {
+                self.own_pulls.extend(&read.own_pulls);
                 let pull_gaps = snapshot.pull_gaps.clone();
                 self.current = (RepositorySnapshot { pull_gaps, ..read }, read_at);
             }
@@ -447,6 +453,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             let ids: Vec<ImageId> = batch.iter().filter_map(|&place| self.id(place)).collect();
             let found =
                 processor.clients.call(processor.clients.ecr.manifests(&snapshot.name, &ids)).await?.found;
+            self.own_pulls.add(&processor.clients, found.iter().map(|manifest| manifest.digest.as_str()));
             let manifests: HashMap<String, Manifest> =
                 found.into_iter().map(|manifest| (manifest.digest.clone(), manifest)).collect();
             let is_other = |place: &&ImageIndex| {

@@ -12,7 +12,8 @@ use crate::aws::AwsError;
 use crate::aws::pages::Pages;
 use crate::aws::resource_tags::TaggedBy;
 use crate::domain::enforcement::batch::{
-    Assignment, Batch, Batcher, Listed, Protection, Sizes, checks_native_policy, workers,
+    Assignment, Batch, Batcher, Listed, Protection, Sizes, checks_native_policy, most_workers, only_reads,
+    workers,
 };
 use crate::domain::enforcement::enforcement_switch::{DryRunReason, Request, preview_key};
 use crate::domain::enforcement::outcome::{Outcome, Status};
@@ -316,7 +317,14 @@ pub async fn take(
         let goes_on = pages.follow(page.next_token).map_err(RunError::Aws)?;
         let is_over = !goes_on || !clients.deadline.has(LEAST);
         let full = match (goes_on, is_over) {
-            (false, _) => batcher.finish(invocation.max_concurrency),
+            (false, _) => {
+                let is_reading = only_reads(&batches) && batcher.only_reads();
+                batcher.finish(most_workers(
+                    invocation.max_concurrency,
+                    clients.connection.requests_per_second(),
+                    is_reading,
+                ))
+            }
             // The next invocation goes on, and is the one that evens them out.
             (true, true) => batcher.finish(1),
             (true, false) => batcher.full(),

@@ -13,7 +13,7 @@ use futures_util::future::ready;
 use futures_util::stream::{self, StreamExt};
 use tokio::time::Instant as MonotonicInstant;
 
-use super::{Access, ProtectOnly, RunContext, RunError, WriteClient, check_clock, inventory};
+use super::{Access, PreviewOnly, ProtectOnly, RunContext, RunError, WriteClient, check_clock, inventory};
 use crate::aws::AwsError;
 use crate::aws::resource_tags::PROTECT_KEY;
 use crate::domain::enforcement::action::Action;
@@ -69,7 +69,7 @@ const MIN_TIME_LEFT: Duration = Duration::from_secs(5);
 
 /// One invocation for one batch.
 #[derive(Debug)]
-pub struct BatchProcessor<'a, W> {
+pub struct BatchProcessor<'a, W: WriteClient> {
     pub(crate) clients: RunContext<'a>,
     pub(crate) run: &'a Run,
     pub(crate) policy_set: &'a PolicySet,
@@ -109,7 +109,7 @@ struct Look {
 
 /// The function that works on a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller<'a, W> {
+pub struct Caller<'a, W: WriteClient> {
     /// The account of the function, by its own ARN. A batch of another registry is refused.
     pub account_id: &'a str,
     /// What the function may do.
@@ -118,9 +118,9 @@ pub struct Caller<'a, W> {
 
 /// What a function may do with a batch.
 #[derive(Debug, Clone, Copy)]
-pub enum CallerAccess<W> {
+pub enum CallerAccess<W: WriteClient> {
     /// Report what would be done.
-    Preview,
+    Preview(W::Reading),
     /// Do it.
     Enforce {
         /// With this.
@@ -161,7 +161,7 @@ pub async fn work<W: WriteClient>(
     check_task(task, &caller.access)?;
     let loaded = load(&clients, caller, task).await?;
     let access = match caller.access {
-        CallerAccess::Preview => Access::Read,
+        CallerAccess::Preview(reading) => Access::Read(reading),
         CallerAccess::Enforce { ecr, .. } if run.dry_run || !loaded.blocked.is_empty() => {
             Access::Protect(ProtectOnly::of(ecr))
         }
@@ -177,7 +177,7 @@ pub async fn work<W: WriteClient>(
         processor.lifts = (is_on && is_young && has_file && loaded.blocked.is_empty()).then_some(ecr);
     }
     let todo = loaded.batch.repositories.get(task.done..).unwrap_or_default();
-    if !matches!(access, Access::Read) {
+    if !matches!(access, Access::Read(_)) {
         processor.recall(todo).await?;
     }
     let (mut outcomes, mut done) = processor.all(&loaded.batch.registry_id, todo).await?;
@@ -265,14 +265,14 @@ pub enum TaskProblem {
 }
 
 /// Refuses a task that is not for this function.
-fn check_task<W>(task: &Task, access: &CallerAccess<W>) -> Result<(), RunError> {
+fn check_task<W: WriteClient>(task: &Task, access: &CallerAccess<W>) -> Result<(), RunError> {
     let Task { run, key, .. } = task;
     let refused = |problem| Err(RunError::Refused { key: key.clone(), problem });
     if run.attempt.is_empty() {
         return refused(TaskProblem::NoInventory);
     }
     let kind = match access {
-        CallerAccess::Preview => Kind::Preview,
+        CallerAccess::Preview(_) => Kind::Preview,
         CallerAccess::Enforce { .. } if run.dry_run && !run.only_protects() => {
             return refused(TaskProblem::DryRun);
         }
@@ -286,7 +286,7 @@ fn check_task<W>(task: &Task, access: &CallerAccess<W>) -> Result<(), RunError> 
     Ok(())
 }
 
-async fn load<W: Copy>(
+async fn load<W: WriteClient>(
     clients: &RunContext<'_>,
     caller: Caller<'_, W>,
     task: &Task,
@@ -341,7 +341,7 @@ async fn load<W: Copy>(
         CallerAccess::Enforce { is_on, .. } if !run.dry_run => {
             blocked(clients, is_on, run, list.modified_at).await?
         }
-        CallerAccess::Enforce { .. } | CallerAccess::Preview => Vec::new(),
+        CallerAccess::Enforce { .. } | CallerAccess::Preview(_) => Vec::new(),
     };
     Ok(Loaded { batch, policy_set, observation, blocked })
 }
@@ -424,7 +424,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             is_on: true,
             lifts: match access {
                 Access::Write(ecr) => Some(ecr),
-                Access::Protect(_) | Access::Read => None,
+                Access::Protect(_) | Access::Read(_) => None,
             },
             run,
             policy_set,
@@ -456,26 +456,6 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         self
     }
 
-    /// Previews one repository: what would be done is in its outcome. Several may be previewed at the same time, since nothing is
-    /// changed.
-    ///
-    /// # Errors
-    ///
-    /// If time is up or a clock is wrong, or if this processor may change something. The failure of the repository is in its outcome.
-    pub async fn preview(&self, registry_id: &str, assignment: &Assignment) -> Result<Outcome, RunError> {
-        if !matches!(self.access, Access::Read) {
-            let problem = "what may change repositories previews none of them";
-            return Err(RunError::Aws(AwsError::unexpected_response("DescribeImages", problem)));
-        }
-        let read_at = MonotonicInstant::now();
-        let planned = match Box::pin(self.plan_one(registry_id, assignment)).await {
-            Ok(planned) => Ok(planned),
-            Err(error @ RunError::Time(_)) => return Err(error),
-            Err(error) => Err(unplanned(assignment, error)),
-        };
-        self.process(registry_id, assignment, planned, read_at).await
-    }
-
     /// Processes repositories in their order. Returns their outcomes, and how many are done.
     ///
     /// # Errors
@@ -487,7 +467,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         repositories: &[Assignment],
     ) -> Result<(Vec<Outcome>, usize), RunError> {
         let mut outcomes = Vec::new();
-        let done = self.each(registry_id, repositories, &mut outcomes).await;
+        let done = W::process_each(self, registry_id, repositories, &mut outcomes).await;
         // Images that were removed last are checked for use once more.
         self.look_once_more().await?;
         // Another invocation starts where use has not been read again.
@@ -503,15 +483,13 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         Ok((outcomes, done?))
     }
 
-    async fn each(
+    /// Processes repositories chunk by chunk: those of a chunk are planned before any of them is changed.
+    pub(super) async fn enforce_each(
         &self,
         registry_id: &str,
         repositories: &[Assignment],
         outcomes: &mut Vec<Outcome>,
     ) -> Result<usize, RunError> {
-        if matches!(self.access, Access::Read) {
-            return Box::pin(self.preview_each(registry_id, repositories, outcomes)).await;
-        }
         let mut done = 0;
         while let Some(rest) = repositories.get(done..).filter(|rest| !rest.is_empty()) {
             let read_at = MonotonicInstant::now();
@@ -528,33 +506,6 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             if is_time_up {
                 break;
             }
-        }
-        Ok(done)
-    }
-
-    /// The same where nothing is changed: no repository waits for another one, and only those that are being read are in memory.
-    async fn preview_each(
-        &self,
-        registry_id: &str,
-        repositories: &[Assignment],
-        outcomes: &mut Vec<Outcome>,
-    ) -> Result<usize, RunError> {
-        let mut done = 0;
-        let previewing = stream::iter(repositories)
-            .take_while(|_| ready(self.clients.deadline.has(MIN_TIME_LEFT)))
-            .map(|assignment| self.preview(registry_id, assignment));
-        let mut previewing = std::pin::pin!(previewing.buffered(READ_CONCURRENCY));
-        while let Some(outcome) = previewing.next().await {
-            let outcome = match outcome {
-                Err(RunError::Time(_)) => break,
-                outcome => outcome?,
-            };
-            let is_remaining = outcome.status == Status::Unfinished;
-            outcomes.push(outcome);
-            if is_remaining {
-                break;
-            }
-            done += 1;
         }
         Ok(done)
     }
@@ -774,7 +725,7 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         }
         if !asks_for_protection {
             // It was protected once, and nobody asks for it any more. That it is unprotected is not reported.
-            if let (false, Some(records)) = (matches!(self.access, Access::Read), self.records()) {
+            if let (false, Some(records)) = (matches!(self.access, Access::Read(_)), self.records()) {
                 self.clients.call(records.forget(name)).await?;
             }
             return Ok(None);
@@ -1158,6 +1109,51 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         }
         let (was, is) = (was.to_owned(), now.to_owned());
         Ok(Some(Blocker::Reassigned(Reassignment::Policy { was, is })))
+    }
+}
+
+impl BatchProcessor<'_, PreviewOnly> {
+    /// Previews one repository: what would be done is in its outcome. Several may be previewed at the same time, since nothing is
+    /// changed.
+    ///
+    /// # Errors
+    ///
+    /// If time is up or a clock is wrong. The failure of the repository is in its outcome.
+    pub async fn preview(&self, registry_id: &str, assignment: &Assignment) -> Result<Outcome, RunError> {
+        let read_at = MonotonicInstant::now();
+        let planned = match Box::pin(self.plan_one(registry_id, assignment)).await {
+            Ok(planned) => Ok(planned),
+            Err(error @ RunError::Time(_)) => return Err(error),
+            Err(error) => Err(unplanned(assignment, error)),
+        };
+        self.process(registry_id, assignment, planned, read_at).await
+    }
+
+    /// Previews repositories in their order: no repository waits for another one, and only those that are being read are in memory.
+    pub(super) async fn preview_each(
+        &self,
+        registry_id: &str,
+        repositories: &[Assignment],
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<usize, RunError> {
+        let mut done = 0;
+        let previewing = stream::iter(repositories)
+            .take_while(|_| ready(self.clients.deadline.has(MIN_TIME_LEFT)))
+            .map(|assignment| self.preview(registry_id, assignment));
+        let mut previewing = std::pin::pin!(previewing.buffered(READ_CONCURRENCY));
+        while let Some(outcome) = previewing.next().await {
+            let outcome = match outcome {
+                Err(RunError::Time(_)) => break,
+                outcome => outcome?,
+            };
+            let is_remaining = outcome.status == Status::Unfinished;
+            outcomes.push(outcome);
+            if is_remaining {
+                break;
+            }
+            done += 1;
+        }
+        Ok(done)
     }
 }
 

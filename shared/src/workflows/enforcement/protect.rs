@@ -440,7 +440,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         let suspended_at = suspended_at.map(|suspended| suspended.at);
         let is_suspended = current.as_ref().is_some_and(is_suspended);
         let look = match self.access {
-            Access::Read => None,
+            Access::Read(_) => None,
             Access::Protect(_) | Access::Write(_) => {
                 let look = self.look(read_at).await?;
                 // Whoever suspended it after that look may know what it does not say. Who suspends writes the record last.
@@ -495,7 +495,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         outcome.status = match self.access {
             _ if !may_act || meanwhile.is_some() => Status::Blocked,
             Access::Write(_) => Status::Done,
-            Access::Read | Access::Protect(_) => Status::Previewed,
+            Access::Read(_) | Access::Protect(_) => Status::Previewed,
         };
         Ok(())
     }
@@ -508,7 +508,7 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
     }
 
     const fn may_write(&self) -> bool {
-        !matches!(self.access, Access::Read)
+        !matches!(self.access, Access::Read(_))
     }
 
     fn protects(&self) -> Result<&EcrProtect, RunError> {

@@ -1,7 +1,7 @@
 //! Reads a repository with as few calls as possible, and plans what its policy removes.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{RunContext, RunError};
 use crate::aws::ecr::{BATCH, Manifest, Manifests};
@@ -15,7 +15,7 @@ use crate::domain::enforcement::protection_record::Mode;
 use crate::domain::enforcement::storage::Measured;
 use crate::domain::image::deletion::{self, ImageId, Refused};
 use crate::domain::image::listing::RepositoryName;
-use crate::domain::image::{ImageIndex, Relations, RepositoryImages};
+use crate::domain::image::{Image, ImageIndex, Relations, RepositoryImages};
 use crate::domain::lifecycle::document::Action as RuleAction;
 use crate::domain::lifecycle::evaluate::Verdict;
 use crate::domain::lifecycle::explain::Explainer;
@@ -46,6 +46,33 @@ pub struct RepositorySnapshot {
     pub pull_gaps: Vec<UnreadableSource>,
     /// The time right before it was read: what was pushed later may not be among the images.
     pub read_at: Instant,
+    /// The pulls that reading it may have been.
+    pub own_pulls: OwnPulls,
+}
+
+/// When this program read manifests of images, which ECR counts as pulls of whoever is not excluded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnPulls(HashMap<Box<str>, Instant>);
+
+impl OwnPulls {
+    /// Adds the images whose manifests were just read.
+    pub(crate) fn add<'d>(&mut self, clients: &RunContext<'_>, digests: impl Iterator<Item = &'d str>) {
+        if !clients.is_pull_excluded {
+            let now = clients.now();
+            self.0.extend(digests.map(|digest| (digest.into(), now)));
+        }
+    }
+
+    /// Adds those of a later look.
+    pub(crate) fn extend(&mut self, later: &Self) {
+        self.0.extend(later.0.iter().map(|(digest, at)| (digest.clone(), *at)));
+    }
+
+    /// The time until which all pulls of an image are known, or were this program's own.
+    #[must_use]
+    pub fn last_known_pull(&self, image: &Image) -> Option<Instant> {
+        image.last_pulled_at.max(self.0.get(&image.digest).copied())
+    }
 }
 
 /// A repository and its plan.
@@ -171,6 +198,7 @@ impl RepositorySnapshot {
             .map(|image| &*image.digest)
             .collect();
         let mut children_are_cached = true;
+        let mut own_pulls = OwnPulls::default();
         let untagged: HashSet<&str> = described
             .images
             .iter()
@@ -178,7 +206,8 @@ impl RepositorySnapshot {
             .map(|image| &*image.digest)
             .collect();
         if !indexes.is_empty() || !untagged.is_empty() {
-            let (children, are_cached) = children(clients, &name, &indexes, &untagged).await?;
+            let (children, are_cached) =
+                children(clients, &name, &indexes, &untagged, &mut own_pulls).await?;
             children_are_cached = are_cached;
             for (index, children) in children {
                 relations.index(&index, children);
@@ -186,7 +215,8 @@ impl RepositorySnapshot {
         }
         let images = RepositoryImages::new(described.images, &relations);
         let (arn, registry_id) = (arn.to_owned(), registry_id.to_owned());
-        Ok(Self { name, arn, registry_id, images, children_are_cached, pull_gaps: Vec::new(), read_at })
+        let pull_gaps = Vec::new();
+        Ok(Self { name, arn, registry_id, images, children_are_cached, pull_gaps, read_at, own_pulls })
     }
 
     /// The images of the repository that are in use.
@@ -255,6 +285,7 @@ async fn children(
     name: &Name,
     indexes: &[&str],
     untagged: &HashSet<&str>,
+    own_pulls: &mut OwnPulls,
 ) -> Result<(Children, bool), RunError> {
     let key = format!("{INDEXES}{name}.json");
     let read = match clients.has_bucket() {
@@ -281,6 +312,7 @@ async fn children(
             let digest = image_id.image_digest;
             tracing::warn!(repository = %name, digest, failure_code, failure_reason, "ECR does not give an image index");
         }
+        own_pulls.add(clients, found.iter().map(|manifest| manifest.digest.as_str()));
         for Manifest { digest, text, .. } in found {
             match deletion::children(&text) {
                 Ok(children) => {
@@ -293,7 +325,11 @@ async fn children(
             }
         }
     }
-    if clients.has_bucket() && (!unknown.is_empty() || forgotten > known.len()) {
+    let is_new = !unknown.is_empty() || forgotten > known.len();
+    if is_new && !clients.writes_caches {
+        return Ok((known, clients.has_bucket() && unknown.is_empty()));
+    }
+    if is_new && clients.has_bucket() {
         let text = serde_json::to_string(&known).unwrap_or_default();
         let written = clients.call(clients.s3.write(clients.bucket, &key, &text, "application/json")).await;
         if let Err(error) = written {
@@ -347,6 +383,11 @@ impl RepositoryPlan<'_> {
         outcome.expiring = self.amount(&plan.deletions);
         outcome.transitioning = self.amount(&plan.archivals);
         outcome.expiring_by_ecr = self.amount(&plan.by_ecr);
+        if self.has_removals() && entry.apply == Apply::Delete {
+            let removed = plan.deletions.iter().chain(&plan.archivals).copied();
+            let removed: Vec<ImageIndex> = removed.filter(|place| !plan.by_ecr.contains(place)).collect();
+            outcome.counted_removals = plan.counted(images, &removed);
+        }
         for (place, verdict) in (0..).zip(plan.evaluation.verdicts()) {
             if !matches!(verdict, Verdict::HeldByUse { .. }) {
                 continue;
@@ -526,7 +567,7 @@ mod tests {
     use super::*;
     use crate::domain::enforcement::policy_set::PolicySet;
     use crate::domain::enforcement::run::Run;
-    use crate::domain::image::{Image, ImageStatus, ManifestKind};
+    use crate::domain::image::{ImageStatus, ManifestKind};
     use crate::report::run::{Builder, RunReport};
 
     fn image(digest: &str, kind: ManifestKind, tags: &[&str]) -> Image {
@@ -565,6 +606,7 @@ mod tests {
             images: RepositoryImages::new(images, &relations),
             children_are_cached: true,
             pull_gaps: Vec::new(),
+            own_pulls: OwnPulls::default(),
             read_at: Instant::parse("2026-11-26T00:00:00Z").unwrap(),
         };
         let now = Instant::parse("2026-11-26T00:00:00Z").unwrap();
@@ -632,6 +674,7 @@ mod tests {
                 images: RepositoryImages::new(images.clone(), &Relations::default()),
                 children_are_cached: true,
                 pull_gaps: Vec::new(),
+                own_pulls: OwnPulls::default(),
                 read_at: now,
             };
             let mut planned = snapshot.plan(Cow::Borrowed(&policy_set.entries()[0]), &Usage::default(), now);

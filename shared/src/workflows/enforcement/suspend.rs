@@ -27,6 +27,7 @@ use crate::domain::repository::protection::of_created_on_push;
 use crate::domain::repository::{Name, Registry};
 use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
+use crate::report::embedded_metrics::{self, Unit};
 use crate::workflows::enforcement::inventory::assign;
 use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::write_journal;
@@ -457,25 +458,11 @@ impl Suspender<'_> {
 /// of stale records is only included if they were searched for.
 #[must_use]
 pub fn metrics(summary: &Summary, cause: &Cause, stack: &str, now: Instant) -> String {
-    let mut values = vec![("Suspended", summary.suspended)];
+    let mut values = vec![("Suspended", Unit::Count, summary.suspended)];
     if matches!(cause, Cause::StaleProtection { .. }) {
-        values.push(("StaleProtection", summary.stale));
+        values.push(("StaleProtection", Unit::Count, summary.stale));
     }
-    let definitions: Vec<serde_json::Value> =
-        values.iter().map(|(name, _)| serde_json::json!({ "Name": name, "Unit": "Count" })).collect();
-    let mut line = serde_json::json!({
-        "_aws": {
-            "Timestamp": now.micros() / 1000,
-            "CloudWatchMetrics": [
-                { "Namespace": "ecr-steward", "Dimensions": [["StackName"]], "Metrics": definitions },
-            ],
-        },
-        "StackName": stack,
-    });
-    for (name, value) in values {
-        line[name] = value.into();
-    }
-    line.to_string()
+    embedded_metrics::line(stack, now, &values, &[])
 }
 
 #[cfg(test)]

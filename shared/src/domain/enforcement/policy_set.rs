@@ -913,7 +913,7 @@ policies:
     }
 
     #[test]
-    fn a_file_of_comments_alone_is_told_what_to_write() {
+    fn a_file_of_comments_alone_is_an_error_with_what_to_write() {
         for text in ["# nothing yet\n", "---\n", "null"] {
             let findings = PolicySet::parse(text).unwrap_err();
             let [finding] = findings.as_slice() else { panic!("{findings:?}") };

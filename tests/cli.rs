@@ -1190,7 +1190,7 @@ mod account {
         let table = String::from_utf8(dry.stdout).unwrap();
         assert!(table.starts_with("Dry run: nothing was changed at 2"), "{table}");
         assert!(table.contains("3 of 8 images will be deleted"), "{table}");
-        assert!(table.contains("Add --apply to do it."), "{table}");
+        assert!(table.ends_with("Add --apply to do it.\n"), "{table}");
         assert_eq!(aws.count("BatchDeleteImage"), 0);
         let report =
             printed(&in_account(&aws, &[&arguments[..], &["--apply", "--yes", "--output", "json"]].concat()));

@@ -78,6 +78,11 @@ fn a_host_that_cannot_be_reached_is_reported_at_once_with_the_region_and_what_it
         "{output}"
     );
 
+    let mut default = signed_in(&aws);
+    default.env_remove("AWS_ENDPOINT_URL").env("AWS_REGION", "").env("AWS_DEFAULT_REGION", "eu-wset-1");
+    let output = refusal(default.args(["snapshot", "--all"]));
+    assert!(output.contains("in the Region eu-wset-1 (from AWS_DEFAULT_REGION)"), "{output}");
+
     // Nobody listens there any more.
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let url = format!("http://127.0.0.1:{port}");
@@ -245,6 +250,27 @@ fn a_denied_call_says_who_made_it_and_what_to_ask_for() {
 }
 
 #[test]
+fn expired_credentials_are_one_problem_and_no_reason_to_ignore_a_source() {
+    let aws = account();
+    let expired = "The security token included in the request is expired";
+    for operation in ["DescribeRepositories", "ListClusters", "ListFunctions", "DescribeRegistry"] {
+        aws.fault_from(operation, Fault::Error("ExpiredTokenException", expired), 0);
+    }
+    for arguments in [&["in-use"][..], &["in-use", "--stack", "ecr-steward"], &["explain", "team/app:latest"]]
+    {
+        let output = refusal(signed_in(&aws).args(arguments));
+        assert_eq!(
+            output,
+            format!(
+                "ecr-steward: AWS does not take these credentials: {expired}\n  Sign in again (`aws sso login`), or name another profile \
+                 with --profile\n"
+            ),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[test]
 fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     let (aws, folder) = (account(), tempfile::tempdir().unwrap());
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
@@ -286,7 +312,7 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     $ ecr-steward preview --policy images.json --images policy.yaml
     ecr-steward: images.json: is a listing of images, not a policy: were --policy and --images swapped?
     $ ecr-steward preview --policy book.yaml --all
-    ecr-steward: book.yaml: is a policies file, not a policy: `enforce --policies` and `check` read it; a policy is one of those that its entries have
+    ecr-steward: book.yaml: is a policies file, not a policy: `enforce --policies`, `explain --policies` and `check` read it; a policy is one of those that its entries have
     $ ecr-steward enforce --policies policy.yaml --all
     ecr-steward: policy.yaml: is a lifecycle policy, not a policies file: write it as an entry of `policies`, with a `name` and `repositories`, or look at it with `preview --policy`
     $ ecr-steward enforce --policies book.yaml
@@ -294,7 +320,7 @@ fn every_wrong_use_is_answered_at_once_by_a_line_to_act_on() {
     $ ecr-steward enforce
     ecr-steward: name the repositories: --repository NAME (with * for any characters), or --all
     $ ecr-steward enforce --all --stack nothing
-    ecr-steward: there is no stack nothing in eu-west-1: deploy it, name another one with --stack, or its bucket with --bucket where that is enough
+    ecr-steward: there is no stack nothing in eu-west-1: deploy it, or name another one with --stack; a command that has --bucket needs only the bucket
     $ ecr-steward enforce --all --bucket no-such-bucket
     ecr-steward: there is no bucket no-such-bucket; leave out --bucket and name the stack with --stack, whose bucket is then found
     $ ecr-steward enforce --all --bucket empty
@@ -357,7 +383,11 @@ fn a_policies_file_from_disk_is_previewed_over_a_registry_before_anything_is_dep
     let mut command = signed_in(&aws);
     let output = command.args(["enforce", "--all", "--policies"]).arg(&file).output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
-    assert!(stdout(&output).contains("8 of 10 images will be deleted"), "{}", stdout(&output));
+    let table = stdout(&output);
+    assert!(table.contains("8 of 10 images will be deleted"), "{table}");
+    let end = "Each image with its reason: --output html, or json.\nAdd --apply to do it. It writes a journal into the stack's bucket first: deploy\n  \
+               the stack, or name a bucket with --bucket.\n";
+    assert!(table.ends_with(end), "{table}");
     assert!(
         aws.operations()
             .iter()
@@ -727,6 +757,35 @@ fn a_cut_off_line_of_the_journal_does_not_end_the_history() {
         .filter(|tag| run(&aws, &["history", &format!("team/app:{tag}")]).status.success())
         .count();
     assert_eq!(found, number - 1);
+}
+
+#[test]
+fn an_image_is_explained_by_a_policies_file_on_disk_before_anything_is_deployed() {
+    let (aws, folder) = (account(), tempfile::tempdir().unwrap());
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        file.display().to_string()
+    };
+    let policies = write("policies.yaml", POLICIES_FILE);
+    aws.cloud(|cloud| cloud.stacks = Default::default());
+    let explain = |image: &str| succeed(run(&aws, &["explain", image, "--policies", &policies]));
+    let old = explain("team/app:ci-0");
+    assert!(old.contains(&format!("Policy: all of {policies} (apply: delete)")), "{old}");
+    assert!(old.contains("Expires: ") && !old.contains("Kept: "), "{old}");
+    assert!(explain("team/app:latest").contains("Kept: "));
+
+    // What the file says of use counts, as in `enforce --policies`.
+    let missing = POLICIES_FILE.to_owned() + "\nusage: { lists: [{ key: usage/none.json }] }\n";
+    let policies = write("with-list.yaml", &missing);
+    let output = run(&aws, &["explain", "team/app:ci-0", "--policies", &policies]);
+    assert!(stdout(&output).contains("Blocked: "), "{}{}", stdout(&output), stderr(&output));
+    assert!(stdout(&output).contains("usage/none.json"), "{}", stdout(&output));
+
+    let policy = write("policy.yaml", "rules: [{ selection: untagged, maximumAgeLimit: 14 }]\n");
+    let output = refusal(signed_in(&aws).args(["explain", "team/app:ci-0", "--policies", &policy]));
+    assert!(output.contains("is a lifecycle policy, not a policies file"), "{output}");
+    assert_eq!(aws.count("BatchDeleteImage"), 0);
 }
 
 #[test]
@@ -1373,9 +1432,15 @@ mod plans {
         let output = refusal(signed_in(&aws).args(["enforce", "--all", "--apply"]));
         assert_eq!(
             output,
-            "ecr-steward: nothing was done: The policies will be enforced in all 2 repositories of 123456789012 in eu-west-1; deleted \
-             images cannot be restored, which has to be confirmed; nobody can be asked here, so add --yes\n"
+            "ecr-steward: nothing was done, since nobody can be asked here: The policies will be enforced in all 2 repositories of \
+             123456789012 in eu-west-1; `ecr-steward images restore` brings back only what ECR still has the layers of. Add --yes to \
+             confirm it\n"
         );
+        // A pattern of any name is the whole registry, too.
+        for pattern in ["*", "**", "*/*"] {
+            let same = refusal(signed_in(&aws).args(["enforce", "--repository", pattern, "--apply"]));
+            assert_eq!(same, output, "{pattern}");
+        }
         assert_eq!(aws.count("BatchDeleteImage"), 0);
         // Somebody at a terminal types it.
         let typed = |word: &str| {
@@ -1481,8 +1546,8 @@ mod deployed {
         let unasked = refusal(signed_in(&aws).args(["repository", "delete", "shop/web"]));
         assert_eq!(
             unasked,
-            "ecr-steward: nothing was done: The repository shop/web will be deleted, which has to be confirmed; nobody can be asked \
-             here, so add --yes\n"
+            "ecr-steward: nothing was done, since nobody can be asked here: The repository shop/web will be deleted. Add --yes to \
+             confirm it\n"
         );
         succeed(run(&aws, &["repository", "delete", "shop/web", "--yes"]));
         let output = refusal(signed_in(&aws).args(["repository", "show", "shop/web"]));
@@ -1514,6 +1579,11 @@ mod deployed {
             "{}",
             stderr(&output)
         );
+        let text = stderr(&output);
+        assert!(
+            text.contains("add `--in-use`") && !text.contains("inUse=true"),
+            "an option of this program: {text}"
+        );
         assert_eq!(aws.with(|registry| registry.repositories["team/app"].images.len()), 5);
         let output = run(&aws, &["images", "delete", "team/app", "ci-1", "nothing", "--yes"]);
         assert_eq!(output.status.code(), Some(1), "one of them is not there");
@@ -1523,7 +1593,13 @@ mod deployed {
         let journal = aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
         assert!(!journal.is_empty(), "written down before");
         let unasked = refusal(signed_in(&aws).args(["images", "delete", "team/app", "ci-2"]));
-        assert!(unasked.contains("add --yes"), "{unasked}");
+        assert!(unasked.contains("Add --yes"), "{unasked}");
+        // Other commands take an image by one word.
+        let output = run(&aws, &["images", "delete", "team/app:ci-2", "ci-3", "--yes"]);
+        assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+        let apart = "write the repository and the image apart: team/app ci-2";
+        assert!(stderr(&output).contains(apart), "{}", stderr(&output));
+        assert_eq!(aws.with(|registry| registry.repositories["team/app"].images.len()), 4);
     }
 
     /// A source with a program, a link, what is ignored, and nothing of git's.

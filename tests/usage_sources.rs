@@ -329,14 +329,23 @@ fn only_systems_manager_says_that_a_region_lacks_a_service() {
     let found = look(&aws);
     assert!(CASES.iter().all(|case| found[case.name].as_ref().is_some_and(|one| !one.used.is_empty())));
     // When it cannot be asked everything is read, and a source that fails then says what is not known besides.
-    let aws = with(&all, &["a"]);
-    aws.fault_from("GetParameters", Fault::Denied, 0);
-    aws.fault_from("sagemaker:ListModels", Fault::Denied, 0);
-    let found = look(&aws);
-    let problems: Vec<&String> =
-        found.values().flat_map(|reading| &reading.as_ref().unwrap().problems).collect();
-    assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].ends_with("; allow ssm:GetParameters"), "{problems:?}");
+    let expired =
+        Fault::Error("ExpiredTokenException", "The security token included in the request is expired");
+    for (fault, end) in [
+        (Fault::Denied, "; allow ssm:GetParameters"),
+        // No permission helps here.
+        (expired, "The security token included in the request is expired"),
+    ] {
+        let aws = with(&all, &["a"]);
+        aws.fault_from("GetParameters", fault, 0);
+        aws.fault_from("sagemaker:ListModels", Fault::Denied, 0);
+        let found = look(&aws);
+        let problems: Vec<&String> =
+            found.values().flat_map(|reading| &reading.as_ref().unwrap().problems).collect();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("whether the Region has the service is not known"), "{problems:?}");
+        assert!(problems[0].ends_with(end), "{problems:?}");
+    }
 }
 
 #[test]

@@ -119,7 +119,8 @@ pub(crate) enum AccountError {
     )]
     NoBucket { bucket: String },
     #[error(
-        "there is no stack {name} in {region}: deploy it, name another one with --stack, or its bucket with --bucket where that is enough"
+        "there is no stack {name} in {region}: deploy it, or name another one with --stack; a command that has --bucket needs only the \
+         bucket"
     )]
     NoStack { name: String, region: String },
     #[error("the stack {stack} has no output {output}: it is another stack, or of an older version")]
@@ -152,7 +153,7 @@ fn on(message: &str) -> String {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "AWS")]
 pub(crate) struct Aws {
-    /// The Region; without it AWS_REGION, or the profile's.
+    /// The Region; without it AWS_REGION, AWS_DEFAULT_REGION, or the profile's.
     #[arg(long, global = true, hide_short_help = true, value_name = "REGION", add = complete::region(), value_parser = NonEmptyStringValueParser::new())]
     pub(crate) region: Option<String>,
 
@@ -282,6 +283,13 @@ pub(crate) struct Which {
 }
 
 impl Which {
+    /// Whether the repositories are whatever the registry has: `--all`, or a pattern like `*` and `*/*`, which names no part of a name.
+    pub(crate) fn is_of_any_name(&self) -> bool {
+        let names_nothing =
+            |pattern: &String| pattern.contains('*') && !pattern.chars().any(char::is_alphanumeric);
+        self.all || self.repository.iter().any(names_nothing)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         !self.all && self.repository.is_empty()
     }

@@ -18,6 +18,9 @@ pub(crate) struct Problem {
     findings: Vec<String>,
 }
 
+/// What the API calls a parameter of the query is an option at a terminal.
+const OPTIONS: [(&str, &str); 2] = [("`?inUse=true`", "`--in-use`"), ("`?force=true`", "`--force`")];
+
 impl Problem {
     fn of(answer: &HttpAnswer) -> Self {
         let text = |name: &str| answer.body[name].as_str().unwrap_or_default().to_owned();
@@ -37,7 +40,7 @@ impl Problem {
             detail if detail.is_empty() => format!("HTTP status {}", answer.status),
             // Everything that is wrong is said below.
             _ if findings.len() > 1 && answer.status == 400 => format!("{} problems", findings.len()),
-            detail => detail,
+            detail => OPTIONS.iter().fold(detail, |detail, (query, option)| detail.replace(query, option)),
         };
         let repeats = matches!(findings.as_slice(), [finding] if detail.contains(finding.as_str()) || detail.contains(
             finding.split_once(": ").map_or(finding.as_str(), |(_, message)| message)));

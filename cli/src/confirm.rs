@@ -1,4 +1,4 @@
-//! Asks for confirmation before something is deleted that cannot be restored.
+//! Asks for confirmation before something is deleted that may not come back.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
@@ -7,7 +7,7 @@ use crate::{output, progress};
 /// Why something is not done.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfirmError {
-    #[error("nothing was done: {0}, which has to be confirmed; nobody can be asked here, so add --yes")]
+    #[error("nothing was done, since nobody can be asked here: {0}. Add --yes to confirm it")]
     NobodyToAsk(String),
     #[error("nothing was done: it was not confirmed")]
     Refused,

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use aws_config::default_provider::credentials::DefaultCredentialsChain;
-use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::imds;
 use aws_config::meta::region::ProvideRegion;
 use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider, ProfileSet, load};
@@ -28,6 +27,9 @@ const MARGIN: Duration = Duration::from_secs(300);
 /// The metadata service of an instance is next door, or not there.
 const IMDS: Duration = Duration::from_secs(1);
 
+/// The variables that name the Region, the first before the second.
+const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+
 /// What CloudTrail calls the sessions of roles that are assumed here.
 const SESSION_NAME: &str = "ecr-steward";
 
@@ -35,7 +37,8 @@ const SESSION_NAME: &str = "ecr-steward";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Origin {
     Option,
-    Variable,
+    /// A variable of the environment, by its name.
+    Variable(&'static str),
     Profile,
     Instance,
 }
@@ -44,7 +47,7 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Option => "--region",
-            Self::Variable => "AWS_REGION",
+            Self::Variable(name) => name,
             Self::Profile => "the profile",
             Self::Instance => "the instance",
         })
@@ -105,9 +108,11 @@ pub(crate) async fn sign_in(aws: &Aws) -> Result<Session, AccountError> {
     let profiles = profiles(aws).await?;
     let mut region = aws.region.clone().map(|region| (Region::new(region), Origin::Option));
     if region.is_none() {
-        let found = EnvironmentVariableRegionProvider::new().region().await;
         // A variable that is empty says nothing, as with the AWS CLI.
-        region = found.filter(|region| !region.as_ref().is_empty()).map(|region| (region, Origin::Variable));
+        region = REGION_VARIABLES.into_iter().find_map(|name| {
+            let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+            Some((Region::new(value), Origin::Variable(name)))
+        });
     }
     if region.is_none() {
         let mut provider = ProfileFileRegionProvider::builder().configure(&environment);

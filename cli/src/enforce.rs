@@ -88,7 +88,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "apply", conflicts_with_all = ["all", "repository"])]
     plan: Option<PathBuf>,
 
-    /// Do not ask before --apply --all.
+    /// Do not ask before --apply --all, or --apply --repository '*'.
     #[arg(long)]
     yes: bool,
 
@@ -371,10 +371,11 @@ impl Enforcement<'_> {
         if let (Some(plan), Some(first)) = (plan, repositories.first()) {
             plan.check_registry(&first.registry_id, clients.region).map_err(of_plan)?;
         }
-        if arguments.apply && arguments.which.all {
+        if arguments.apply && arguments.which.is_of_any_name() {
             let account = repositories.first().map(|first| first.registry_id.as_str()).unwrap_or_default();
             let what = format!(
-                "The policies will be enforced in all {} of {account} in {}; deleted images cannot be restored",
+                "The policies will be enforced in all {} of {account} in {}; `ecr-steward images restore` brings back only what ECR still has \
+                 the layers of",
                 count(repositories.len() as u64, "repository").replace("repositorys", "repositories"),
                 clients.region
             );
@@ -700,7 +701,7 @@ fn warn_of_no_match(policy_set: &PolicySet, repositories: &[Existing]) {
 }
 
 /// The policies file; one that is something else is called by what it is.
-fn parse(file: &str, text: &str, is_given: bool) -> Result<PolicySet, Failure> {
+pub(crate) fn parse(file: &str, text: &str, is_given: bool) -> Result<PolicySet, Failure> {
     PolicySet::parse(text).map_err(|findings| match PolicySource::parse(text) {
         // An empty file and the like would be one, too.
         Ok(_) if is_given && !PolicySet::is_meant(text) => Failure::Policy {

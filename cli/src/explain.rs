@@ -20,15 +20,18 @@ use shared::workflows::enforcement::repository_snapshot::RepositorySnapshot;
 
 use crate::account::{self, AccountError, Aws, Bucket, Which, like};
 use crate::compile::read_policy;
-use crate::{Failure, Outcome, in_use, output};
+use crate::input::{self, MAX_POLICY_BYTES};
+use crate::{Failure, Outcome, enforce, in_use, output};
 
 /// Explain one image: which rule expires it or what keeps it, who uses it, when it expires
 ///
-/// By the policy of policies.yaml if a bucket or a stack is named, else by the lifecycle policy of the repository, or by --policy.
+/// By the policy of policies.yaml if a bucket or a stack is named, else by the lifecycle policy of the repository; by that of a
+/// policies file on disk with --policies, or by --policy.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward explain shop/web:ci-1207
   ecr-steward explain shop/web@sha256:9fdfcb80a9a3… --stack ecr-steward
+  ecr-steward explain shop/web:ci-1207 --policies policies.yaml   # before anything is deployed
   ecr-steward explain shop/web:latest --policy new.yaml
   ecr-steward explain 123456789012.dkr.ecr.eu-west-1.amazonaws.com/shop/web:v2 --output json")]
 pub(crate) struct Arguments {
@@ -39,6 +42,10 @@ pub(crate) struct Arguments {
     /// Another policy than the repository's own; `-` is standard input.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+
+    /// Another policies file than the bucket's policies.yaml; `-` is standard input.
+    #[arg(long = "policies", value_name = "FILE", conflicts_with = "policy")]
+    policies_file: Option<PathBuf>,
 
     #[command(flatten)]
     bucket: Bucket,
@@ -109,7 +116,14 @@ impl Called {
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
     let called = Called::parse(&arguments.image)?;
-    let given = arguments.policy.as_ref().map(|path| read_policy(path)).transpose()?;
+    let given = match (&arguments.policy, &arguments.policies_file) {
+        (Some(path), _) => Given::Policy(read_policy(path)?),
+        (None, Some(path)) => {
+            let (file, text) = (input::name(path), input::read(path, MAX_POLICY_BYTES)?);
+            Given::Policies(enforce::parse(&file, &text, true)?, file)
+        }
+        (None, None) => Given::Nothing,
+    };
     let place = arguments.bucket.if_named();
     let explanation =
         account::work(aws, &place, async |clients, _| explain(&clients, arguments, &called, given).await)?;
@@ -120,11 +134,19 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     Ok(Outcome::Success)
 }
 
+/// What an image is explained by, as files on disk have it.
+enum Given {
+    Nothing,
+    Policy(PolicySource),
+    /// A policies file, and its name.
+    Policies(PolicySet, String),
+}
+
 async fn explain(
     clients: &RunContext<'_>,
     arguments: &Arguments,
     called: &Called,
-    given: Option<PolicySource>,
+    given: Given,
 ) -> Result<Value, Failure> {
     let which = Which { repository: vec![called.repository.to_string()], all: false };
     let repositories = account::repositories(clients, &which).await?;
@@ -135,20 +157,20 @@ async fn explain(
         let registry = format!("{account} in {region}");
         return Err(ImageError::Elsewhere { image: arguments.image.clone(), registry }.into());
     }
-    let usage = in_use::usage(clients).await?;
-    let mut policy_set = PolicySet::default();
-    if given.is_none() && !clients.bucket.is_empty() {
-        match clients.s3.get(clients.bucket, KEY).await? {
-            Some(object) => {
-                policy_set = PolicySet::parse(&object.text)
-                    .map_err(|findings| in_use::invalid_policies_file(KEY, &object.text, findings))?;
-            }
-            None => output::note(&format!(
-                "ecr-steward: warning: s3://{} has no {KEY}: this goes by the lifecycle policy of the repository itself",
-                clients.bucket
-            )),
+    let (given, policy_set, file, usage) = match given {
+        // What has to be known of use is what this file says.
+        Given::Policies(policy_set, file) => {
+            let usage = in_use::by(clients, policy_set.usage()).await?;
+            (None, policy_set, file, usage)
         }
-    }
+        Given::Policy(policy) => {
+            (Some(policy), PolicySet::default(), KEY.to_owned(), in_use::usage(clients).await?)
+        }
+        Given::Nothing => {
+            let usage = in_use::usage(clients).await?;
+            (None, policies_of_bucket(clients).await?, KEY.to_owned(), usage)
+        }
+    };
     let entry = assign(clients, &policy_set, &repository.name, &repository.arn).await?;
     let own = match (&given, entry) {
         (None, None) => clients.ecr.lifecycle_policy(&repository.name).await?,
@@ -162,7 +184,7 @@ async fn explain(
     let (policy, by) = match (&given, entry) {
         (Some(source), _) => (source.policy(), "--policy".to_owned()),
         (None, Some(entry)) => {
-            (Some(&entry.policy), format!("{} of {KEY} (apply: {})", entry.name, entry.apply.name()))
+            (Some(&entry.policy), format!("{} of {file} (apply: {})", entry.name, entry.apply.name()))
         }
         (None, None) => (
             own.as_ref().and_then(PolicySource::policy),
@@ -241,6 +263,24 @@ async fn explain(
     explanation["expiresInUse"] =
         json!(is_of_ecr && used.reason(place).is_some() && explanation["verdict"] != "KEPT");
     Ok(explanation)
+}
+
+/// The policies file of the bucket; no policies if there is no bucket, or no file in it.
+async fn policies_of_bucket(clients: &RunContext<'_>) -> Result<PolicySet, Failure> {
+    if clients.bucket.is_empty() {
+        return Ok(PolicySet::default());
+    }
+    match clients.s3.get(clients.bucket, KEY).await? {
+        Some(object) => PolicySet::parse(&object.text)
+            .map_err(|findings| in_use::invalid_policies_file(KEY, &object.text, findings)),
+        None => {
+            output::note(&format!(
+                "ecr-steward: warning: s3://{} has no {KEY}: this goes by the lifecycle policy of the repository itself",
+                clients.bucket
+            ));
+            Ok(PolicySet::default())
+        }
+    }
 }
 
 /// What the rules do with an image, and when a rule by age will act on it.

@@ -16,6 +16,7 @@ use shared::workflows::enforcement::RunContext;
 use crate::account::{self, AccountError, Aws, Place, Stack, Which};
 use crate::api::Api;
 use crate::confirm::confirm;
+use crate::explain::Called;
 use crate::progress::{self, Progress};
 use crate::repository::name;
 use crate::skipped::Skipped;
@@ -79,7 +80,7 @@ struct List {
   ecr-steward images delete shop/web sha256:9fdfcb80a9a3… --yes   # in a script")]
 struct Delete {
     /// The repository.
-    #[arg(value_name = "REPOSITORY", value_parser = name, add = complete::repository())]
+    #[arg(value_name = "REPOSITORY", value_parser = repository, add = complete::repository())]
     repository: Name,
 
     /// Tags, and digests as sha256:….
@@ -269,6 +270,17 @@ impl Lines {
 fn parsed(repository: &Existing) -> Result<Name, AccountError> {
     Name::parse(&repository.name)
         .map_err(|error| AccountError::Name { name: repository.name.clone(), problem: error.to_string() })
+}
+
+/// The repository of what is deleted. Other commands call an image by both in one.
+fn repository(text: &str) -> Result<Name, String> {
+    match Called::parse(text) {
+        Ok(Called { repository, tag, digest, .. }) if text.contains([':', '@']) => {
+            let image = digest.or(tag).unwrap_or_default();
+            Err(format!("write the repository and the image apart: {repository} {image}"))
+        }
+        _ => name(text),
+    }
 }
 
 fn delete(arguments: &Delete, aws: &Aws) -> Result<Outcome, Failure> {

@@ -67,9 +67,12 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         return write(&arguments.writing, address, aws);
     }
     let usage = account::work_signed_in(aws, &arguments.bucket.if_named(), async |clients, session| {
-        // An unreadable source is a gap. An unreachable network is reported at once.
+        // An unreadable source is a gap. No network and credentials that AWS does not take concern every source: reported once, and
+        // without the entries that ignore the sources.
         match clients.ecr.repositories(Some(1), None).await {
-            Err(error) if error.failure == AwsFailure::Unreachable => Err(error.into()),
+            Err(error) if matches!(error.failure, AwsFailure::Unreachable | AwsFailure::Credentials) => {
+                Err(error.into())
+            }
             _ => {
                 let (own, sources) = observe(&clients).await?;
                 arguments.elsewhere.add_to(own, aws, session, &sources).await
@@ -152,9 +155,15 @@ pub(crate) async fn observe(clients: &RunContext<'_>) -> Result<(Usage, Sources)
         policy_set = PolicySet::parse(&object.text)
             .map_err(|findings| invalid_policies_file(KEY, &object.text, findings))?;
     }
+    let sources = policy_set.usage().clone();
+    Ok((by(clients, &sources).await?, sources))
+}
+
+/// What is in use, by the settings of a policies file.
+pub(crate) async fn by(clients: &RunContext<'_>, sources: &Sources) -> Result<Usage, Failure> {
+    progress::phase("reading what is in use");
     let before = read_usage::before(clients).await?;
-    let observation = read_usage::observe(clients, policy_set.usage(), before, Instant::now()).await?;
-    Ok((observation.usage, policy_set.usage().clone()))
+    Ok(read_usage::observe(clients, sources, before, Instant::now()).await?.usage)
 }
 
 /// A policies file that nothing can be done by, with its findings as `check` prints them.

@@ -143,8 +143,7 @@ pub(crate) fn read_listing(path: &Path) -> Result<Listing, InputError> {
 /// The kind of a file that is not a policy, if it is one of the other known kinds.
 pub(crate) fn other_kind(text: &str) -> Option<String> {
     if PolicySet::is_meant(text) {
-        let advice =
-            "`enforce --policies` and `check` read it; a policy is one of those that its entries have";
+        let advice = "`enforce --policies`, `explain --policies` and `check` read it; a policy is one of those that its entries have";
         return Some(format!("is a policies file, not a policy: {advice}"));
     }
     if BuildConfig::is_meant(text) {

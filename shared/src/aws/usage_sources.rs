@@ -9,8 +9,8 @@ use std::pin::Pin;
 use futures_util::future::join_all;
 
 use super::{
-    Connection, apprunner, batch, codebuild_projects, event_rules, inspector, pipes, region_services,
-    sagemaker, scheduler, stacks, step_functions,
+    Connection, Failure, apprunner, batch, codebuild_projects, event_rules, inspector, pipes,
+    region_services, sagemaker, scheduler, stacks, step_functions,
 };
 use crate::domain::usage;
 use crate::domain::usage::source::{Reading, UsageSource};
@@ -77,10 +77,10 @@ impl<'a> Look<'a> {
             }
             let mut reading = read(self).await;
             if let (Err(error), Some(_)) = (&lacking, source.service) {
+                let advice = if error.failure == Failure::Denied { "; allow ssm:GetParameters" } else { "" };
                 for problem in &mut reading.problems {
-                    *problem += &format!(
-                        "; whether the Region has the service is not known: {error}; allow ssm:GetParameters"
-                    );
+                    *problem +=
+                        &format!("; whether the Region has the service is not known: {error}{advice}");
                 }
             }
             (*source, Some(reading))

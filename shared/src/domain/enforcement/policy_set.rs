@@ -317,7 +317,11 @@ impl PolicySet {
         let mut reader = Reader::default();
         let mut policy_set = Self::default();
         let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        if let Some(fields) = reader.fields(&node, "", &FILE_FIELDS) {
+        if matches!(node, Node::Null) {
+            // Only comments, as of a file that is to be filled.
+            let message = "there is nothing in it; write a list of `policies`, or `policies: []` as long as there are none";
+            reader.report(Code::WrongType, String::new(), message.to_owned());
+        } else if let Some(fields) = reader.fields(&node, "", &FILE_FIELDS) {
             policy_set.hash = content_hash(&node);
             policy_set.usage = sources(&mut reader, &fields);
             policy_set.limits = registry_limits(&mut reader, &fields);
@@ -906,6 +910,19 @@ policies:
             Match::None => None,
             Match::TagsNeeded => Some("?"),
         }
+    }
+
+    #[test]
+    fn a_file_of_comments_alone_is_an_error_with_what_to_write() {
+        for text in ["# nothing yet\n", "---\n", "null"] {
+            let findings = PolicySet::parse(text).unwrap_err();
+            let [finding] = findings.as_slice() else { panic!("{findings:?}") };
+            assert!(
+                finding.to_string().contains("there is nothing in it; write a list of `policies`"),
+                "{finding}"
+            );
+        }
+        assert!(PolicySet::parse("policies: []").is_ok(), "as the finding says");
     }
 
     #[test]

@@ -8,7 +8,9 @@ use super::{Style, bold, wrap, wrap_behind};
 use crate::domain::enforcement::outcome::{Amount, Outcome, PolicyChange, Status};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::quantity::{bytes, count, grouped};
-use crate::report::run::{NEXT, RunReport, UnchangedRepositories, cost_facts, cost_lines, facts, whose};
+use crate::report::run::{
+    NEXT, RunReport, RunStatus, UnchangedRepositories, cost_facts, cost_lines, facts, whose,
+};
 
 /// Which repositories of a run have a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,7 +51,9 @@ pub struct View {
 #[must_use]
 pub fn render(report: &RunReport, view: View, style: Style) -> String {
     let mut out = String::new();
-    let title = if report.run.protect_only {
+    let title = if report.status == RunStatus::Failed {
+        "The run failed"
+    } else if report.run.protect_only {
         "Protect-only run"
     } else if report.run.dry_run {
         "Dry run: nothing was changed"
@@ -59,9 +63,13 @@ pub fn render(report: &RunReport, view: View, style: Style) -> String {
     let by = report.run.started_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     wrap_behind(&mut out, title, &format!(" at {}{by}", report.run.started_at), style);
     out.push('\n');
-    for notice in &report.notices {
-        wrap(&mut out, notice, style);
+    for text in report.error.iter().chain(&report.notices) {
+        wrap(&mut out, text, style);
         out.push('\n');
+    }
+    if report.status == RunStatus::Failed && report.repositories.is_empty() {
+        // Zeros would say that there is nothing to do, which nobody knows.
+        return out;
     }
     if report.repositories.is_empty() {
         out.push_str("There is nothing to do in any repository.\n");
@@ -125,16 +133,36 @@ pub fn render(report: &RunReport, view: View, style: Style) -> String {
         wrap(&mut out, &line, style);
     }
     wrap(&mut out, &summary(report), style);
-    if report.run.dry_run {
-        let is_doing = has_work(report);
-        wrap(&mut out, if is_doing { APPLY } else { NOTHING }, style);
+    if report.run.dry_run && report.place.stack_name.is_empty() {
+        advice(&mut out, report, style);
     }
     out
 }
 
-/// The advice that ends a dry run.
+/// The end of a dry run from a terminal. What is not one, `runs show` prints, which has none of these options.
+fn advice(out: &mut String, report: &RunReport, style: Style) {
+    if report
+        .repositories
+        .iter()
+        .any(|outcome| !outcome.expiring.is_zero() || !outcome.transitioning.is_zero())
+    {
+        wrap(out, IMAGES, style);
+    }
+    let what = match (has_work(report), report.place.bucket.is_empty()) {
+        (false, _) => NOTHING,
+        (true, false) => APPLY,
+        (true, true) => APPLY_WITH_BUCKET,
+    };
+    wrap(out, what, style);
+}
+
+/// How to see the images that the rows count.
+const IMAGES: &str = "Each image with its reason: --output html, or json.";
+/// How to do what a dry run says.
 const APPLY: &str = "Add --apply to do it.";
-/// There is none.
+/// The same where no bucket is named for the journal.
+const APPLY_WITH_BUCKET: &str = "Add --apply to do it. It writes a journal into the stack's bucket first: deploy the stack, or name a bucket with --bucket.";
+/// The end of a dry run that has no work.
 const NOTHING: &str = "There is nothing that --apply would do.";
 
 /// Whether the run would change something without being a dry run.
@@ -389,7 +417,7 @@ mod tests {
         let (_, end) = text.split_once("\n0 of").unwrap();
         assert_eq!(
             end,
-            " 700 images will be deleted (0 B) · 378 blocked by usage-unknown · 0\n  protected (in use).\nThere is nothing that --apply would do.\n"
+            " 700 images will be deleted (0 B) · 378 blocked by usage-unknown · 0\n  protected (in use).\nEach image with its reason: --output html, or json.\nThere is nothing that --apply would do.\n"
         );
         let mut builder = Builder::new(run.clone(), run.started_at);
         builder.take(held("a"));
@@ -401,7 +429,45 @@ mod tests {
             text.contains("54 of 300 images will be deleted (54 B) · 54 blocked by usage-unknown · 54"),
             "{text}"
         );
-        assert!(text.ends_with("Add --apply to do it.\n"), "{text}");
+        assert!(text.contains("\nAdd --apply to do it. It writes a journal"), "{text}");
+    }
+
+    #[test]
+    fn a_failed_run_says_why_and_not_that_there_is_nothing_to_do() {
+        let mut run = protect_only();
+        (run.protect_only, run.dry_run) = (false, true);
+        let report = Builder::new(run.clone(), run.started_at).finish();
+        let error = Some("InvalidPoliciesFile: policies.yaml: /: syntax: not YAML".to_owned());
+        let failed = RunReport { status: RunStatus::Failed, error, ..report };
+        let text = render(&failed, View::default(), Style { width: 100, color: false });
+        assert!(text.starts_with("The run failed at "), "{text}");
+        assert!(text.contains("\nInvalidPoliciesFile: policies.yaml: /: syntax: not YAML\n"), "{text}");
+        assert!(!text.contains("nothing") && !text.contains("0 of 0"), "{text}");
+    }
+
+    #[test]
+    fn a_dry_run_of_the_stack_ends_without_options_that_whoever_reads_it_has_not() {
+        let mut run = protect_only();
+        (run.protect_only, run.dry_run) = (false, true);
+        let outcome = Outcome {
+            repository_name: "shop/web".to_owned(),
+            policy: Some("all".to_owned()),
+            apply: Some(Apply::Delete),
+            status: Status::Previewed,
+            images: Amount { image_total_count: 10, image_size_in_bytes: 10 },
+            expiring: Amount { image_total_count: 5, image_size_in_bytes: 5 },
+            ..Outcome::default()
+        };
+        let style = Style { width: 100, color: false };
+        let mut builder = Builder::new(run.clone(), run.started_at);
+        builder.take(outcome);
+        let mut report = builder.finish();
+        report.place.bucket = "stack-sources".to_owned();
+        let by_hand = render(&report, View::default(), style);
+        let end = "Each image with its reason: --output html, or json.\nAdd --apply to do it.\n";
+        assert!(by_hand.ends_with(end), "{by_hand}");
+        report.place.stack_name = "ecr-steward".to_owned();
+        assert_eq!(render(&report, View::default(), style) + end, by_hand);
     }
 
     #[test]

@@ -456,6 +456,7 @@ mod tests {
             status: Status::Previewed,
             images: Amount { image_total_count: 10, image_size_in_bytes: 10 },
             expiring: Amount { image_total_count: 5, image_size_in_bytes: 5 },
+            results_not_shown: 5,
             ..Outcome::default()
         };
         let style = Style { width: 100, color: false };

@@ -1052,9 +1052,9 @@ fn a_preview_by_request_has_the_whole_rate_after_a_run_that_shared_it() {
     steward.work(&taken, &key);
     let asked = json!({ "repositoryName": "fleet/00000", "lifecyclePolicy": { "rules": [
         { "selection": "any", "maximumNumberOfImages": 100_000 }] } });
-    let begun = std::time::Instant::now();
+    let started_at = std::time::Instant::now();
     let report = steward.preview().invoke(asked.to_string()).response();
-    let took = begun.elapsed();
+    let took = started_at.elapsed();
     assert_eq!(report["summary"]["keptImageTotalCount"], 12_000, "{report:#}");
     // Twelve calls, of which a tenth of the rate would make two in a second.
     assert!(took < Duration::from_secs(3), "{took:?}");

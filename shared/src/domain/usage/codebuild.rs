@@ -24,7 +24,8 @@ pub fn add_project(project: &Value, reading: &mut Reading) {
         Some(image) if image.starts_with("ami-") => {}
         Some(image) => reading.add(&[image.to_owned()], arn),
         None => {
-            let problem = ImageNotNamed { operation: "BatchGetProjects", user: arn.to_owned() };
+            let user = format!("the environment of {arn}");
+            let problem = ImageNotNamed { operation: "BatchGetProjects", user };
             reading.problems.push(problem.to_string());
         }
     }

@@ -58,7 +58,7 @@ pub struct Reading {
 pub struct ImageNotNamed {
     /// The operation.
     pub operation: &'static str,
-    /// What uses the image, by its ARN.
+    /// What uses the image, with its ARN.
     pub user: String,
 }
 

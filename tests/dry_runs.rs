@@ -479,7 +479,7 @@ fn interrupt_at(aws: &EcrStub, operation: &str, arguments: &[&str]) {
 fn an_interrupted_dry_run_has_changed_nothing_and_saved_no_plan() {
     let (aws, _) = account();
     let before = aws.snapshot();
-    aws.fault_from("DescribeImages", Fault::Slow(Duration::from_millis(300)), 1);
+    aws.fault_from("DescribeImages", Fault::Slow(Duration::from_secs(5)), 1);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plan.json");
     interrupt_at(&aws, "DescribeImages", &["--all", "--save-plan", file.to_str().unwrap()]);

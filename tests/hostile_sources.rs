@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use shared::domain::builds::build_context::BuildContext;
@@ -244,8 +245,9 @@ fn trap(folder: &Path, kind: &str, pwned: &Path) {
             "[include]\n\tpath = more\n".to_owned()
         }
         _ => {
-            // An older index, so that git looks at the files and filters them.
-            fs::write(folder.join("Dockerfile"), "FROM  scratch\n").unwrap();
+            // Of the same size as in the index and of another time, so that git has to compare it, and filters it for that.
+            let file = fs::File::options().write(true).open(folder.join("Dockerfile")).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1)).unwrap();
             format!("[filter \"trap\"]\n\tclean = {program}\n\trequired = true\n")
         }
     };

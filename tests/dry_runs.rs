@@ -462,8 +462,8 @@ fn a_dry_run_and_a_preview_of_the_same_policy_find_the_same_images() {
 fn interrupt_at(aws: &EcrStub, operation: &str, arguments: &[&str]) {
     let mut command = signed_in(aws);
     command.arg("enforce").args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut started = command.spawn().unwrap();
     aws.forget_calls();
+    let mut started = command.spawn().unwrap();
     let started_at = std::time::Instant::now();
     // A call is written down once it is answered: the one before has been.
     while aws.count(operation) == 0 {

@@ -176,7 +176,7 @@ make() {
 
 # Looks at a release as somebody does who has no compiler.
 try() {
-  local out environment begun
+  local out environment started
   out=$(realpath "$1")
   step 'checksums'
   (cd "$out" && sha256sum --check --quiet SHA256SUMS)
@@ -186,7 +186,7 @@ try() {
   step 'the wheel in a fresh environment'
   environment=$(mktemp -d)
   python3 -m venv "$environment"
-  begun=$SECONDS
+  started=$SECONDS
   "$environment/bin/pip" install --quiet --disable-pip-version-check --no-index --find-links "$out" ecr-steward
   (
     cd tests/fixtures/storefront
@@ -194,8 +194,8 @@ try() {
       tail -15
   )
   "$environment/bin/ecr-steward" --version | grep --fixed-strings --quiet "$version"
-  echo "installed and previewed in $((SECONDS - begun)) s"
-  [ $((SECONDS - begun)) -lt 10 ]
+  echo "installed and previewed in $((SECONDS - started)) s"
+  [ $((SECONDS - started)) -lt 10 ]
   rm -rf "$environment"
   step 'the static binary of this machine'
   environment=$(mktemp -d)
@@ -208,11 +208,13 @@ try() {
   python3 infra/release/try_image.py "$out/ecr-steward-image.tar" "$version"
   step 'the packaged template on the local AWS'
   cargo build --quiet --package local
+  trap 'target/debug/local down >/dev/null 2>&1 || true' EXIT
   eval "$(target/debug/local up)"
   local aws=target/local/tools/aws/bin/aws
   "$aws" s3 mb s3://packaged
   "$aws" s3 cp --quiet --recursive --exclude '*' --include "*-$(uname -m).zip" "$out" s3://packaged/release/
-  "$aws" cloudformation deploy --template-file "$out/deploy.yaml" --stack-name packaged \
+  # CloudFormation takes a template of more than 51,200 bytes from a bucket only.
+  "$aws" cloudformation deploy --template-file "$out/deploy.yaml" --s3-bucket packaged --stack-name packaged \
     --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND \
     --parameter-overrides CodeBucket=packaged CodePrefix=release/ "Architecture=$(uname -m)" AllowLoopbackResponseUrl=true
   target/debug/local down

@@ -7,7 +7,7 @@ use shared::domain::text::instant::Instant;
 use tests::cloud::{BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
 use tests::site::{HOST, Site, UNLIMITED, fill, policies_file, repository, set, use_by_task};
-use tests::steward::{Steward, of};
+use tests::steward::{Steward, codes, of};
 
 type Happens = fn(&mut Registry, &mut Cloud);
 
@@ -41,15 +41,6 @@ fn lines(steward: &Steward) -> Vec<Value> {
         let texts: Vec<String> = texts.collect();
         texts.iter().flat_map(|text| text.lines()).map(|line| serde_json::from_str(line).unwrap()).collect()
     })
-}
-
-fn codes(outcome: &Value) -> Vec<&str> {
-    outcome["blockers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|blocker| blocker["code"].as_str().unwrap())
-        .collect()
 }
 
 fn app(registry: &mut Registry) -> &mut Repository {

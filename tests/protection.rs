@@ -13,7 +13,7 @@ use tests::cloud::{BUCKET, Cloud};
 use tests::ecr_engine;
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
 use tests::site::{HOST, Site, UNLIMITED, fill, policies_file, repository, set, use_by_task};
-use tests::steward::{Steward, of};
+use tests::steward::{Steward, codes, of};
 
 type Happens = fn(&mut Registry, &mut Cloud);
 
@@ -212,15 +212,6 @@ fn provisioned(policies: &str, rules: &str) -> Site {
 
 fn protection_tag(digest: &str) -> String {
     format!("ecr-steward-in-use-{}", digest.trim_start_matches("sha256:"))
-}
-
-fn codes(outcome: &Value) -> Vec<&str> {
-    outcome["blockers"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|blocker| blocker["code"].as_str().unwrap())
-        .collect()
 }
 
 /// The place of the first call of an operation with something in it.

@@ -239,6 +239,20 @@ pub fn approved(policies_file: &str) -> String {
     }
 }
 
+/// The codes of what blocks a repository, from its outcome in a report.
+///
+/// # Panics
+///
+/// If a blocker has no code.
+pub fn codes(outcome: &Value) -> Vec<&str> {
+    outcome["blockers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|blocker| blocker["code"].as_str().unwrap())
+        .collect()
+}
+
 /// The outcome of a repository in a report.
 ///
 /// # Panics

@@ -39,7 +39,7 @@ fn revision(cloud: &mut Cloud, name: &str) -> String {
     cloud.ecs.register(name, &[&image(name)])
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 11] = [
     Case {
         name: "batch",
         add: |cloud, name| drop(cloud.sources.batch.register(name, 1, &image(name))),
@@ -102,6 +102,39 @@ const CASES: [Case; 9] = [
         add: |cloud, name| cloud.sources.models.create(name, &json!({ "Image": image(name) })),
         operations: &["sagemaker:ListModels", "sagemaker:DescribeModel"],
         calls_of_nothing: 2,
+    },
+    Case {
+        name: "bedrock-agentcore",
+        add: |cloud, name| {
+            cloud.sources.agentcore.update_runtime(name, Some(&image(name)), 3.0);
+            cloud.sources.agentcore.update_harness(name, Some(&image(name)), 3.0);
+        },
+        operations: &[
+            "bedrock-agentcore:ListAgentRuntimes",
+            "bedrock-agentcore:ListAgentRuntimeEndpoints",
+            "bedrock-agentcore:GetAgentRuntime",
+            "bedrock-agentcore:ListHarnesses",
+            "bedrock-agentcore:ListHarnessEndpoints",
+            "bedrock-agentcore:GetHarness",
+        ],
+        calls_of_nothing: 2,
+    },
+    Case {
+        name: "emr-serverless",
+        add: |cloud, name| {
+            let emr = &mut cloud.sources.emr_serverless;
+            emr.create(name, &image(name), None);
+            emr.start_session(name, "notebook");
+            emr.run_job(name, "job", "RUNNING", &image(name), None);
+        },
+        operations: &[
+            "emr-serverless:ListApplications",
+            "emr-serverless:GetApplication",
+            "emr-serverless:ListSessions",
+            "emr-serverless:ListJobRuns",
+            "emr-serverless:GetJobRun",
+        ],
+        calls_of_nothing: 1,
     },
     Case {
         name: "stacks",
@@ -389,6 +422,10 @@ fn a_look_takes_no_more_calls_than_pages_and_things_that_have_to_be_described() 
         ("apprunner", 13, 2 * THINGS),
         // Models and endpoints.
         ("sagemaker", 3 + 1, THINGS),
+        // Runtimes and harnesses, and the endpoints of each.
+        ("bedrock-agentcore", 2 * 3 + 2 * THINGS, 2 * THINGS),
+        // Applications, and the sessions and job runs of each.
+        ("emr-serverless", 5 + 2 * THINGS, 2 * THINGS),
     ] {
         let case = CASES.iter().find(|case| case.name == name).unwrap();
         let aws = with(&[case], &names);
@@ -519,4 +556,48 @@ fn the_list_of_sources_is_whole_and_the_policy_for_reading_use_allows_what_they_
     // Listing the bucket is allowed where its objects are.
     wanted.remove("s3:ListBucket");
     assert_eq!(template::actions("ReadUsagePolicy"), wanted);
+}
+
+#[test]
+fn of_agentcore_every_version_that_an_endpoint_leads_to_counts_and_no_other() {
+    let aws = EcrStub::in_memory();
+    aws.cloud(|cloud| {
+        let agentcore = &mut cloud.sources.agentcore;
+        for number in 1..=5 {
+            agentcore.update_runtime("agent", Some(&image(&format!("agent:{number}"))), 10.0);
+        }
+        agentcore.point("agent", "prod", 2);
+        agentcore.update_runtime("script", None, 10.0);
+        agentcore.update_harness("without", None, 10.0);
+        agentcore.update_runtime("pinned", Some(&format!("{HOST}/pinned@sha256:{}", "a".repeat(64))), 10.0);
+    });
+    let reading = look_at(&aws, "bedrock-agentcore");
+    let expected = ["agent:2", "agent:5", &format!("pinned@sha256:{}", "a".repeat(64))].map(image);
+    assert_eq!(references(&reading), expected.into_iter().collect());
+    assert_eq!(reading.problems, [""; 0]);
+    // Of a tag it is not reported what it meant when the version was made.
+    let unknown: Vec<String> = reading.unknown.iter().map(|one| one.reference.to_string()).collect();
+    assert_eq!(unknown, ["agent:2", "agent:5"].map(image));
+    assert!(reading.unknown.iter().all(|one| one.started_at.is_some()));
+}
+
+#[test]
+fn of_emr_serverless_a_job_runs_its_own_digest_whatever_its_application_names_meanwhile() {
+    let digest = |letter: &str| format!("sha256:{}", letter.repeat(64));
+    let aws = EcrStub::in_memory();
+    aws.cloud(|cloud| {
+        let emr = &mut cloud.sources.emr_serverless;
+        emr.create("spark", &image("spark:2"), Some(&digest("b")));
+        emr.run_job("spark", "running", "RUNNING", &image("spark:1"), Some(&digest("a")));
+        emr.run_job("spark", "queued", "QUEUED", &image("spark:0"), None);
+        emr.run_job("spark", "done", "SUCCESS", &image("old:1"), Some(&digest("c")));
+        emr.create("gone", &image("gone:1"), None);
+        emr.applications[1]["state"] = "TERMINATED".into();
+    });
+    let reading = look_at(&aws, "emr-serverless");
+    let (running, started) = (format!("spark@{}", digest("a")), format!("spark@{}", digest("b")));
+    let expected = ["spark:2", &started, &running, "spark:0"].map(image);
+    assert_eq!(references(&reading), expected.into_iter().collect());
+    let unknown: Vec<String> = reading.unknown.iter().map(|one| one.reference.to_string()).collect();
+    assert_eq!(unknown, [image("spark:0")], "what its tag meant when it was submitted");
 }

@@ -20,7 +20,7 @@ use crate::{Failure, Outcome, output, progress};
 ///
 /// Asks in one Region Amazon ECS (tasks, services with the digests that they pinned, the last revisions of task definitions,
 /// managed daemons), AWS Lambda (all versions of functions), AWS Batch, EventBridge (rules, schedules, pipes), Step Functions,
-/// CodeBuild, App Runner, SageMaker AI and Inspector. With --bucket reads the lists that clusters and other accounts write for the
+/// CodeBuild, App Runner, SageMaker AI, Bedrock AgentCore, EMR Serverless and Inspector. With --bucket reads the lists that clusters and other accounts write for the
 /// stack. Prints the JSON array that `preview --in-use` reads.
 ///
 /// Every cluster of Amazon EKS needs a list, usage/eks/CLUSTER.json in the bucket, and every registry that deletions are

@@ -9,7 +9,7 @@ for name in ("_get_parameters", "json_response"):
 
 ROOT = "/aws/service/global-infrastructure/"
 # What ministack has not, this Region lacks.
-LACKING = {"apprunner", "sagemaker"}
+LACKING = {"apprunner", "bedrock-agentcore", "emr-serverless", "sagemaker"}
 
 get_parameters = ssm._get_parameters
 

@@ -14,7 +14,7 @@
 //! | `http_api`, `sts` | the stack's own HTTP API, and the caller's identity, with the feature `signed` |
 //! | `codebuild`, `eventbridge`, `ssm` | other services for building images, with the feature `builds` |
 //! | `cloudformation`, `ecs`, `eks`, `lambda`, `registry`, `resource_tags`, `sns` | other services for previewing and enforcing, with the feature `lifecycle` |
-//! | [`usage_sources`] | the usage sources that are read as a whole: `apprunner`, `batch`, `codebuild_projects`, `event_rules`, `inspector`, `pipes`, `sagemaker`, `scheduler`, `stacks`, `step_functions`, by `json_api` |
+//! | [`usage_sources`] | the usage sources that are read as a whole: `agentcore`, `apprunner`, `batch`, `codebuild_projects`, `emr_serverless`, `event_rules`, `inspector`, `pipes`, `sagemaker`, `scheduler`, `stacks`, `step_functions`, by `json_api` |
 //! | `region_services` | the services that a Region lacks |
 
 use std::time::Duration;
@@ -29,6 +29,8 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
 
+#[cfg(feature = "lifecycle")]
+mod agentcore;
 #[cfg(feature = "lifecycle")]
 mod apprunner;
 #[cfg(feature = "lifecycle")]
@@ -45,6 +47,8 @@ pub mod ecr;
 pub mod ecs;
 #[cfg(feature = "lifecycle")]
 pub mod eks;
+#[cfg(feature = "lifecycle")]
+mod emr_serverless;
 mod endpoint;
 pub mod error;
 #[cfg(feature = "lifecycle")]

@@ -28,6 +28,14 @@ except ImportError:
 OPERATIONS = {
     "apprunner": ["DescribeService", "ListOperations", "ListServices"],
     "batch": ["DescribeJobDefinitions"],
+    "bedrock-agentcore-control": [
+        "GetAgentRuntime",
+        "GetHarness",
+        "ListAgentRuntimeEndpoints",
+        "ListAgentRuntimes",
+        "ListHarnessEndpoints",
+        "ListHarnesses",
+    ],
     "cloudformation": ["DescribeStackResource", "DescribeStacks", "GetTemplate"],
     "codebuild": ["BatchGetBuilds", "BatchGetProjects", "ListBuildsForProject", "ListProjects", "StartBuild"],
     "ecr": [
@@ -76,6 +84,7 @@ OPERATIONS = {
         "ListTasks",
     ],
     "eks": ["ListClusters"],
+    "emr-serverless": ["GetApplication", "GetJobRun", "ListApplications", "ListJobRuns", "ListSessions"],
     "events": ["ListEventBuses", "ListRuleNamesByTarget", "ListTargetsByRule", "PutEvents"],
     "inspector2": ["ListCoverage"],
     "lambda": ["GetFunction", "Invoke", "ListFunctions"],

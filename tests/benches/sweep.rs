@@ -224,6 +224,8 @@ fn filled(account: &Account) -> EcrStub {
             sources.machines.start_tasks(&name, &revision);
             sources.projects.projects.push((name.clone(), image.clone()));
             sources.app_runner.create(&name, &image, 1.0);
+            sources.agentcore.update_runtime(&name, Some(&image), 1.0);
+            sources.emr_serverless.create(&name, &image, None);
             sources.models.create(&name, &serde_json::json!({ "Image": image }));
         }
     });
@@ -337,7 +339,8 @@ fn sources(start: Start<'_>) -> ExitCode {
     at_most("a repository", &again, "lambda", 2 * functions);
     at_most("the reporter", &reported, "ecs", begins + LARGE.unknown());
     at_most("the reporter", &reported, "lambda", functions + LARGE.functions);
-    // A page, and what is in it: a target of each rule, a description of each of the others, and of App Runner's also its operations.
+    // A page, and what is in it: a target of each rule, a description of each of the others, and
+    // of App Runner's, AgentCore's and EMR Serverless's also what is in it.
     for name in later.keys().filter(|name| !["ecs", "lambda"].contains(&name.as_str())) {
         at_most("a later run", &later, name, 2 * THINGS + LARGE.clusters + 10);
     }

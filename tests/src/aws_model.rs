@@ -339,6 +339,17 @@ impl Check {
                 Some("uri") => {
                     labels.iter().find(|(label, _)| label == on_wire).map(|(_, value)| value.clone())
                 }
+                // A list's elements are there one after another.
+                Some("querystring") if service.shapes[&member.shape].kind == "list" => {
+                    let element = service.shapes[&member.shape].member.as_ref().unwrap();
+                    let given = query.extract_if(.., |(key, _)| key == on_wire);
+                    let all: Vec<Value> =
+                        given.map(|(_, value)| read(service, &element.shape, value)).collect();
+                    if !all.is_empty() {
+                        input.insert(name.clone(), all.into());
+                    }
+                    None
+                }
                 Some("querystring") => {
                     let mut given = query.extract_if(.., |(key, _)| key == on_wire);
                     let first = given.next().map(|(_, value)| value);

@@ -16,9 +16,11 @@ use crate::ecr_stub::EcrStub;
 use crate::http::{self, Request, Response};
 use crate::runtime_api::Function;
 
+mod agentcore;
 mod app_runner;
 mod batch;
 mod ecs;
+mod emr_serverless;
 mod event_rules;
 mod functions;
 mod inspector;

@@ -66,6 +66,9 @@ impl Place<'_> {
             ("sagemaker", false, _) => "api.sagemaker".to_owned(),
             ("sagemaker", true, false) if suffix == "amazonaws.com" => "api-fips.sagemaker".to_owned(),
             ("sagemaker", true, _) => "api.sagemaker-fips".to_owned(),
+            // Signed for by another name.
+            ("bedrock-agentcore", false, _) => "bedrock-agentcore-control".to_owned(),
+            ("bedrock-agentcore", true, _) => "bedrock-agentcore-control-fips".to_owned(),
             // Of GovCloud's some have a name of their own.
             ("states", _, true) if is_government => "states-fips".to_owned(),
             ("states", true, false) if region == "us-gov-west-1" => service.to_owned(),

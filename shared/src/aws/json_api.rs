@@ -33,6 +33,8 @@ pub(super) enum Protocol {
     Json { version: &'static str, target: &'static str },
     /// REST: methods and paths.
     Rest,
+    /// REST whose requests are a query for each method: POST without a body.
+    RestInQuery,
 }
 
 /// A list in pages. The token of the next page has one name in requests and answers.
@@ -76,12 +78,14 @@ impl JsonApi {
             Protocol::Json { version, target } => {
                 (format!("{target}.{operation}"), format!("application/x-amz-json-{version}"), "/".to_owned())
             }
-            Protocol::Rest => (String::new(), "application/json".to_owned(), path.to_owned()),
+            Protocol::Rest | Protocol::RestInQuery => {
+                (String::new(), "application/json".to_owned(), path.to_owned())
+            }
         };
         let mut headers = vec![("content-type", content_type.as_str())];
         let mut body = String::new();
         match (self.protocol, method) {
-            (Protocol::Rest, "GET") => {
+            (Protocol::Rest, "GET") | (Protocol::RestInQuery, _) => {
                 headers.clear();
                 path += &query(request);
             }
@@ -209,13 +213,17 @@ fn is_gone(error: &AwsError) -> bool {
     error.failure == Failure::NotFound || is_not_found
 }
 
-/// The members of a request as a query.
+/// The members of a request as a query, with a list's elements one after another.
 fn query(request: &Value) -> String {
     let members = request.as_object().into_iter().flatten();
+    let pair = |name: &str, value: &Value| {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        format!("{name}={}", encoded(&value))
+    };
     let pairs: Vec<String> = members
-        .map(|(name, value)| {
-            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-            format!("{name}={}", encoded(&value))
+        .flat_map(|(name, value)| match value {
+            Value::Array(values) => values.iter().map(|value| pair(name, value)).collect(),
+            one => vec![pair(name, one)],
         })
         .collect();
     if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }

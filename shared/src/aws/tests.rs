@@ -189,7 +189,7 @@ fn every_service_is_called_where_its_partition_has_it_fips_and_dual_stack_too() 
         assert_eq!(hosts, [host], "{line}");
         checked += 1;
     }
-    assert_eq!(checked, 684);
+    assert_eq!(checked, 748);
 }
 
 #[test]

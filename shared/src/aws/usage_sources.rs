@@ -9,8 +9,8 @@ use std::pin::Pin;
 use futures_util::future::join_all;
 
 use super::{
-    Connection, Failure, apprunner, batch, codebuild_projects, event_rules, inspector, pipes,
-    region_services, sagemaker, scheduler, stacks, step_functions,
+    Connection, Failure, agentcore, apprunner, batch, codebuild_projects, emr_serverless, event_rules,
+    inspector, pipes, region_services, sagemaker, scheduler, stacks, step_functions,
 };
 use crate::domain::usage;
 use crate::domain::usage::source::{Reading, UsageSource};
@@ -35,7 +35,7 @@ pub type Pending<'a> = Pin<Box<dyn Future<Output = Reading> + Send + 'a>>;
 pub type Reader = for<'a> fn(Look<'a>) -> Pending<'a>;
 
 /// Every source that is read as a whole, and what reads it.
-pub static READERS: [(UsageSource, Reader); 10] = [
+pub static READERS: [(UsageSource, Reader); 12] = [
     (usage::batch::SOURCE, |look| Box::pin(batch::read(look))),
     (usage::events::SOURCE, |look| Box::pin(event_rules::read(look))),
     (usage::scheduler::SOURCE, |look| Box::pin(scheduler::read(look))),
@@ -44,6 +44,8 @@ pub static READERS: [(UsageSource, Reader); 10] = [
     (usage::codebuild::SOURCE, |look| Box::pin(codebuild_projects::read(look))),
     (usage::apprunner::SOURCE, |look| Box::pin(apprunner::read(look))),
     (usage::sagemaker::SOURCE, |look| Box::pin(sagemaker::read(look))),
+    (usage::agentcore::SOURCE, |look| Box::pin(agentcore::read(look))),
+    (usage::emr_serverless::SOURCE, |look| Box::pin(emr_serverless::read(look))),
     (usage::stacks::SOURCE, |look| Box::pin(stacks::read(look))),
     (usage::inspector::SOURCE, |look| Box::pin(inspector::read(look))),
 ];

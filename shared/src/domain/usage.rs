@@ -8,6 +8,7 @@
 //! | `kubernetes` | output of kubectl |
 //! | [`eks`] | clusters of Amazon EKS |
 //! | [`batch`], [`codebuild`], [`apprunner`], [`sagemaker`] | job definitions, projects, services and models |
+//! | [`agentcore`], [`emr_serverless`] | agent runtimes, and applications with their job runs |
 //! | [`inspector`] | images that Amazon Inspector has seen running, as a second opinion |
 //! | [`stacks`] | templates and parameters of CloudFormation stacks |
 //! | [`events`], [`scheduler`], [`pipes`], [`states`] | revisions of task definitions that are started by name |
@@ -38,11 +39,13 @@ use crate::domain::usage::replication::Replica;
 use crate::domain::usage::reports::{ListTime, Reporter, Reports};
 use crate::domain::usage::source::SourceSummary;
 
+pub mod agentcore;
 pub mod apprunner;
 pub mod batch;
 pub mod codebuild;
 pub mod ecs;
 pub mod eks;
+pub mod emr_serverless;
 pub mod events;
 pub mod ignore;
 pub mod inspector;
@@ -66,7 +69,7 @@ pub mod usage_snapshot;
 
 /// All usage sources, in the order of the report. `aws/usage_sources.rs` reads those that are read by one call after the other,
 /// and `workflows/enforcement/read_usage.rs` the others.
-pub const SOURCES: [source::UsageSource; 16] = [
+pub const SOURCES: [source::UsageSource; 18] = [
     ecs::SOURCE,
     lambda::SOURCE,
     eks::SOURCE,
@@ -78,6 +81,8 @@ pub const SOURCES: [source::UsageSource; 16] = [
     codebuild::SOURCE,
     apprunner::SOURCE,
     sagemaker::SOURCE,
+    agentcore::SOURCE,
+    emr_serverless::SOURCE,
     stacks::SOURCE,
     inspector::SOURCE,
     reports::SOURCE,
@@ -178,7 +183,8 @@ impl Eq for Usage {}
 /// A source of references that could not be read completely: more may be in use than is known.
 ///
 /// The source is one of these, and what `usage.ignore` of the policies file names it by: `ecs`, `ecs/<cluster>/<service>`,
-/// `lambda`, `eks`, `eks/<cluster>`, `batch`, `events`, `scheduler`, `pipes`, `states`, `codebuild`, `apprunner`, `sagemaker`, `stacks`,
+/// `lambda`, `eks`, `eks/<cluster>`, `batch`, `events`, `scheduler`, `pipes`, `states`, `codebuild`, `apprunner`, `sagemaker`, `bedrock-agentcore`,
+/// `emr-serverless`, `stacks`,
 /// `usage/<key>.json`, `usage/<key>.json/<source>` (what a list says of itself), `usage` (the listing of all of these),
 /// `eks/<account>/<region>/<cluster>`, `account/<id>`, `account/<id>/<region>`, `account/*`, `organization/<id>`, `service/<principal>`, `replication`, `replication/<account>/<region>`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,8 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::agentcore::AgentCore;
 use super::app_runner::AppRunner;
 use super::batch::Batch;
+use super::emr_serverless::EmrServerless;
 use super::event_rules::EventRules;
 use super::inspector::Inspector;
 use super::models::Models;
@@ -45,6 +47,10 @@ pub struct Sources {
     pub app_runner: AppRunner,
     /// Amazon SageMaker AI.
     pub models: Models,
+    /// Amazon Bedrock AgentCore.
+    pub agentcore: AgentCore,
+    /// Amazon EMR Serverless.
+    pub emr_serverless: EmrServerless,
     /// Amazon Inspector.
     pub inspector: Inspector,
     /// The largest page of all lists; none unless set.
@@ -62,6 +68,8 @@ impl Sources {
             "codebuild" => &self.projects,
             "apprunner" => &self.app_runner,
             "sagemaker" => &self.models,
+            "bedrock-agentcore" => &self.agentcore,
+            "emr-serverless" => &self.emr_serverless,
             "inspector2" => &self.inspector,
             _ => return None,
         })
@@ -126,15 +134,30 @@ fn service(request: &Request) -> Option<&str> {
     scope.split('/').nth(3)
 }
 
-/// The parsed input of a REST request: its query, and the last part of its path as `Name`.
+/// The parts of the path of a REST request, decoded.
+pub(super) fn path(asked: &Value) -> Vec<String> {
+    let parts = asked["Path"].as_str().unwrap_or_default().split('/');
+    parts.filter(|part| !part.is_empty()).map(decoded).collect()
+}
+
+/// The parsed input of a REST request: its query, the last part of its path as `Name`, and all of it as `Path`. A parameter of the
+/// query that is given more than once is a list.
 pub(crate) fn asked(request: &Request) -> Value {
     if !request.body.is_empty() {
         return serde_json::from_slice(&request.body).unwrap();
     }
     let (path, query) = request.target.split_once('?').unwrap_or((&request.target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-    let mut asked: Map<String, Value> =
-        pairs.map(|(name, value)| (name.to_owned(), decoded(value).into())).collect();
+    let mut asked: Map<String, Value> = Map::new();
+    for (name, value) in pairs {
+        let value = Value::from(decoded(value));
+        match asked.get_mut(name) {
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = json!([first, value]),
+            None => drop(asked.insert(name.to_owned(), value)),
+        }
+    }
+    asked.insert("Path".to_owned(), path.into());
     asked.insert("Name".to_owned(), decoded(path.rsplit('/').next().unwrap_or_default()).into());
     asked.into()
 }

@@ -6,7 +6,6 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::UnknownImage;
 use super::source::{ImageNotNamed, Reading, UsageSource, When};
 use crate::domain::image::reference::ImageReference;
 use crate::domain::text::instant::Instant;
@@ -72,12 +71,7 @@ pub fn names_by_tag(image: &str) -> bool {
 
 /// Adds what a service uses that was last deployed at a time.
 pub fn add_service(image: &str, arn: &str, deployed_at: Option<Instant>, reading: &mut Reading) {
-    reading.add(&[image.to_owned()], arn);
-    if let Ok(reference) = ImageReference::parse_exact(image)
-        && reference.digest.is_none()
-    {
-        reading.unknown.push(UnknownImage { reference, started_at: deployed_at, used_by: arn.to_owned() });
-    }
+    reading.add_resolved_at(image, arn, deployed_at);
 }
 
 #[cfg(test)]

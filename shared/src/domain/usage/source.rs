@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{UnknownImage, UnreadableSource, UsedImage, references, unreadable_list};
+use crate::domain::image::reference::ImageReference;
 use crate::domain::text::instant::Instant;
 
 /// A service of AWS, or of this stack, that says which images are in use.
@@ -150,6 +151,22 @@ impl Reading {
         let (used, problems) = references(images, used_by);
         self.used.extend(used);
         self.problems.extend(problems);
+    }
+
+    /// Adds an image whose tag something resolved, at a time, without reporting the digest. Every image that was in the repository
+    /// then may be the one; all that are there, if the time is unknown. The images of ECR Public are not in the registry.
+    pub fn add_resolved_at(&mut self, image: &str, used_by: &str, resolved_at: Option<Instant>) {
+        self.add(&[image.to_owned()], used_by);
+        if let Ok(reference) = ImageReference::parse_exact(image)
+            && reference.digest.is_none()
+            && reference.registry.as_deref() != Some("public.ecr.aws")
+        {
+            self.unknown.push(UnknownImage {
+                reference,
+                started_at: resolved_at,
+                used_by: used_by.to_owned(),
+            });
+        }
     }
 
     /// Adds the images of something that never changes, and remembers them under its name.

@@ -131,7 +131,9 @@ fn in_short(user: &str) -> String {
         "lambda" => "Lambda",
         "apprunner" => "App Runner",
         "batch" => "Batch",
+        "bedrock-agentcore" => "AgentCore",
         "codebuild" => "CodeBuild",
+        "emr-serverless" => "EMR Serverless",
         "sagemaker" => "SageMaker",
         other => return format!("{} {kind} {name}", other.to_uppercase()),
     };

@@ -959,6 +959,9 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
     for spec in [&everything, &nothing, &everything] {
         assert_eq!(api.ask("PUT", "/repositories/app", spec).status, 200);
     }
+    for spec in [&nothing, &everything] {
+        assert_eq!(api.ask("PATCH", "/repositories/app", spec).status, 200);
+    }
     assert_eq!(api.ask("GET", "/repositories", &Value::Null).status, 200);
     // What has images and no record is looked into before a policy is put.
     api.ecr.cloud(|cloud| cloud.delete(&record_path("app")));
@@ -1001,4 +1004,124 @@ fn the_sample_event_creates_a_repository() {
     let answer = api.function.invoke(event).response();
     assert_eq!(answer["statusCode"], 201, "{answer}");
     assert!(api.repository("team/app").lifecycle_policy.is_some());
+}
+
+#[test]
+fn a_patch_changes_what_it_names_and_everything_else_stays_as_it_is() {
+    let api = Api::start(PLENTY);
+    let partner = json!({ "Version": "2012-10-17", "Statement": [{ "Sid": "Partner", "Effect": "Allow",
+        "Principal": { "AWS": "arn:aws:iam::222222222222:root" }, "Action": "ecr:BatchGetImage" }] });
+    api.create(
+        &json!({ "repositoryName": "app", "repositoryPolicyText": partner, "lifecyclePolicy": older_than(9),
+        "tags": [{ "Key": "team", "Value": "shop" }] }),
+    );
+    api.change("app", |app| {
+        // As CloudFormation and other tools leave a repository: what no request can ask for.
+        app.tags.insert("aws:cloudformation:stack-name".to_owned(), "shop".to_owned());
+        app.tags.insert("ecr-steward:stack-id".to_owned(), "stack".to_owned());
+        app.described["imageTagMutability"] = "MUTABLE".into();
+        app.described.as_object_mut().unwrap().remove("imageTagMutabilityExclusionFilters");
+        app.push("image", &["latest"]);
+    });
+    let before = api.repository("app");
+    let scanned = json!({ "imageScanningConfiguration": { "scanOnPush": true } });
+    let changed = api.ask("PATCH", "/repositories/app", &scanned);
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    let changes = changed.body["changes"].as_array().unwrap();
+    assert_eq!(
+        changes.iter().map(|change| &change["field"]).collect::<Vec<_>>(),
+        ["imageScanningConfiguration"]
+    );
+    let mut expected = before.clone();
+    expected.described["imageScanningConfiguration"] = json!({ "scanOnPush": true });
+    assert_eq!(api.repository("app"), expected);
+    assert_eq!(changed.body["repository"]["lifecyclePolicyStatus"], "ACTIVE");
+    // Again, and with nothing in it: nothing is written.
+    api.ecr.forget_calls();
+    for body in [&scanned, &json!({}), &json!({ "repositoryName": "app" })] {
+        let again = api.ask("PATCH", "/repositories/app", body);
+        assert_eq!((again.status, &again.body["changes"]), (200, &json!([])), "{}", again.body);
+    }
+    let is_read = |name: &String| ["Get", "List", "Describe"].iter().any(|verb| name.starts_with(verb));
+    assert!(api.ecr.operations().iter().all(is_read), "{:?}", api.ecr.operations());
+    // Tags are all tags, but for those that are not to be asked for.
+    api.ask("PATCH", "/repositories/app", &json!({ "tags": [{ "Key": "cost", "Value": "1" }] }));
+    let tags: Vec<String> = api.repository("app").tags.into_keys().collect();
+    assert_eq!(tags, ["aws:cloudformation:stack-name", "cost", "ecr-steward:stack-id"]);
+    let closed = api.ask("PATCH", "/repositories/app", &json!({ "pullAccess": {} }));
+    assert_eq!((closed.status, api.repository("app").policy), (200, None));
+    let policy = api.ask("PATCH", "/repositories/app", &json!({ "lifecyclePolicy": older_than(5) }));
+    assert_eq!(policy.body["repository"]["lifecyclePolicyStatus"], "ACTIVE", "{}", policy.body);
+    assert_eq!(api.repository("app").lifecycle_policy, Some(attached(&older_than(5))));
+}
+
+#[test]
+fn a_patch_leaves_a_lifecycle_policy_that_it_does_not_name_whosever_it_is() {
+    let api = Api::start(PLENTY);
+    let terraform = policy_of(&older_than(30)).to_json();
+    let conflicting = policy_of(&json!({ "rules": [
+        { "selection": { "tagPatternList": ["*"] }, "maximumNumberOfImages": 8 }] }))
+    .to_json();
+    for (policy, status) in
+        [(&terraform, "UNPROTECTED"), (&conflicting, "UNPROTECTED"), (&nothing(), "SUSPENDED")]
+    {
+        api.ecr.with(|registry| registry.repositories.clear());
+        api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } }));
+        api.change("app", |app| {
+            app.push("image", &["latest"]);
+            app.lifecycle_policy = Some(policy.clone());
+        });
+        let changed = api.ask("PATCH", "/repositories/app", &json!({ "imageTagMutability": "IMMUTABLE" }));
+        assert_eq!(changed.status, 200, "{}", changed.body);
+        assert_eq!(changed.body["repository"]["lifecyclePolicyStatus"], status);
+        let made = api.repository("app");
+        assert_eq!(
+            (made.described["imageTagMutability"].as_str(), made.lifecycle_policy.as_ref()),
+            (Some("IMMUTABLE"), Some(policy))
+        );
+        assert_eq!(api.record("app"), None);
+    }
+}
+
+#[test]
+fn a_patch_that_is_wrong_changes_nothing_and_says_where_it_is_wrong() {
+    let api = Api::start(PLENTY);
+    api.create(&json!({ "repositoryName": "app", "imageTagMutability": "IMMUTABLE" }));
+    let before = api.ecr.snapshot();
+    for (body, pointer) in [
+        (json!({ "imageTagMutabilityExclusionFilters": ["dev-*"] }), "/imageTagMutabilityExclusionFilters"),
+        (json!({ "imageTagMutability": null }), "/imageTagMutability"),
+        (json!({ "repositoryName": "other" }), "/repositoryName"),
+        (json!({ "tags": [{ "Key": "ecr-steward:protect", "Value": "" }] }), "/tags/0/Key"),
+        (json!({ "scanOnPush": true }), "/scanOnPush"),
+        (json!({ "lifecyclePolicy": { "rules": [] } }), "/lifecyclePolicy/rules"),
+    ] {
+        let refused = api.ask("PATCH", "/repositories/app", &body);
+        refused.problem(400, "invalid-request");
+        assert_eq!(refused.body["findings"][0]["pointer"], pointer, "{}", refused.body);
+    }
+    api.ask("PATCH", "/repositories/app", &Value::Null).problem(400, "invalid-request");
+    api.ask("PATCH", "/repositories", &json!({})).problem(405, "method-not-allowed");
+    api.ask("PATCH", "/repositories/none", &json!({})).problem(404, "repository-not-found");
+    let key = json!({ "encryptionConfiguration": { "encryptionType": "KMS" } });
+    api.ask("PATCH", "/repositories/app", &key).problem(409, "encryption-fixed");
+    assert_eq!(api.ecr.snapshot(), before);
+}
+
+#[test]
+fn a_patch_does_not_complete_a_repository_whose_creation_was_killed() {
+    let api = Api::start(PLENTY);
+    let spec = json!({ "repositoryName": "app", "pullAccess": { "lambda": true } });
+    api.create(&spec);
+    api.change("app", |app| {
+        app.lifecycle_policy = None;
+        app.policy = None;
+        app.tags.insert("ecr-steward:incomplete".to_owned(), "another-request".to_owned());
+    });
+    let changed = api.ask("PATCH", "/repositories/app", &json!({ "tags": [{ "Key": "a", "Value": "1" }] }));
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    assert!(api.repository("app").tags.contains_key("ecr-steward:incomplete"));
+    assert_eq!(api.ask("PUT", "/repositories/app", &spec).status, 200);
+    let made = api.repository("app");
+    assert!(made.tags.is_empty() && made.policy.is_some() && made.lifecycle_policy.is_some(), "{made:?}");
 }

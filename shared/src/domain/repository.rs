@@ -33,7 +33,7 @@ pub mod read;
 pub use crate::domain::image::name::Name;
 pub use access::{PullAccess, RepositoryPolicy};
 pub use describe::Description;
-pub use difference::{Change, Difference, difference};
+pub use difference::{Change, Difference, difference, difference_besides_policy};
 pub use protection::{PolicyPlan, PolicyStatus, ProtectedPolicy, Protection};
 
 /// Tags of the repository itself, by key.

@@ -185,6 +185,15 @@ pub struct Changed {
     pub status: Option<PolicyStatus>,
 }
 
+/// Whether a repository whose creation was not completed is complete after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// The request names every setting, so that nothing is missing after it.
+    Complete,
+    /// The request names some settings: what was missing is missing still, and the next complete request finds it so.
+    AsBefore,
+}
+
 /// An existing repository, compared with the requested one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared<'w> {
@@ -465,9 +474,11 @@ impl Provisioner<'_> {
         mut repository: Existing,
         changes: Vec<Change>,
         asked: Option<AskedPolicy<'_>>,
+        completion: Completion,
     ) -> Result<Changed, ProvisionError> {
         let mark = ownership::mark_of(&repository);
-        let unmark = (!mark.is_empty()).then(|| Change::Tags { from: mark, to: Tags::new() });
+        let unmark = (completion == Completion::Complete && !mark.is_empty())
+            .then(|| Change::Tags { from: mark, to: Tags::new() });
         let all: Vec<&Change> = changes.iter().chain(&unmark).collect();
         for (index, change) in all.iter().enumerate() {
             if let Err(error) = self.work(self.ecr.apply(&repository, change)).await {

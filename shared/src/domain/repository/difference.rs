@@ -73,6 +73,13 @@ pub fn difference(
     registry: &Registry,
     protection: &Protection,
 ) -> Difference {
+    let policy = plan_policy(existing, wanted.lifecycle_policy.as_ref(), protection);
+    Difference { policy, ..difference_besides_policy(existing, wanted, registry) }
+}
+
+/// The difference between `existing` and `wanted` besides the lifecycle policy, which stays as it is.
+#[must_use]
+pub fn difference_besides_policy(existing: &Existing, wanted: &Settings, registry: &Registry) -> Difference {
     let mut changes = Vec::new();
     // First what ECR is most likely to refuse: a policy can name a principal that does not exist.
     let policy = wanted.policy.text(registry, existing.policy_text.as_deref());
@@ -95,8 +102,7 @@ pub fn difference(
     changes.extend(tags(&existing.tags, &wanted.tags));
     let encryption = (!wanted.encryption.is_met_by(&existing.encryption))
         .then(|| (existing.encryption.clone(), wanted.encryption.clone()));
-    let policy = plan_policy(existing, wanted.lifecycle_policy.as_ref(), protection);
-    Difference { encryption, changes, policy }
+    Difference { encryption, changes, policy: PolicyPlan::AS_IT_IS }
 }
 
 /// The tags to set and to remove, if any.

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::access::MAX_POLICY_CHARACTERS;
 use super::{
-    Encryption, EncryptionType, MAX_FILTERS, Movable, Name, ProtectedPolicy, PullAccess, RepositoryPolicy,
-    Settings, TagMutability, Tags, ownership,
+    Encryption, EncryptionType, Existing, MAX_FILTERS, Movable, Name, ProtectedPolicy, PullAccess,
+    RepositoryPolicy, Settings, TagMutability, Tags, ownership,
 };
 use crate::domain::enforcement::in_use_protection::OWN_TAGS_PATTERN;
 use crate::domain::lifecycle::PolicySource;
@@ -28,6 +28,47 @@ pub struct RepositorySpec {
     pub name: Option<Name>,
     /// Its settings, defaults filled in.
     pub settings: Settings,
+}
+
+/// The settings of a repository that a request changes. What it does not name stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsPart {
+    /// The name of the repository; left out where the path names it.
+    pub name: Option<Name>,
+    tag_mutability: Option<TagMutability>,
+    scan_on_push: Option<bool>,
+    encryption: Option<Encryption>,
+    tags: Option<Tags>,
+    lifecycle_policy: Option<Option<ProtectedPolicy>>,
+    policy: Option<RepositoryPolicy>,
+}
+
+impl SettingsPart {
+    /// Whether the lifecycle policy is to change. If not, nothing about it is looked at.
+    #[must_use]
+    pub const fn names_lifecycle_policy(&self) -> bool {
+        self.lifecycle_policy.is_some()
+    }
+
+    /// The settings of a repository after the change: those that are named, and those that it has. Of its lifecycle policy only one
+    /// that is named is among them.
+    #[must_use]
+    pub fn over(&self, existing: &Existing) -> Settings {
+        let own_tags = || {
+            let tags = existing.tags.iter().filter(|(key, _)| !ownership::is_reserved(key));
+            tags.map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        let own_policy =
+            || existing.policy_text.clone().map_or(RepositoryPolicy::None, RepositoryPolicy::Literal);
+        Settings {
+            tag_mutability: self.tag_mutability.clone().unwrap_or_else(|| existing.tag_mutability.clone()),
+            scan_on_push: self.scan_on_push.unwrap_or(existing.scan_on_push),
+            encryption: self.encryption.clone().unwrap_or_else(|| existing.encryption.clone()),
+            tags: self.tags.clone().unwrap_or_else(own_tags),
+            lifecycle_policy: self.lifecycle_policy.clone().flatten(),
+            policy: self.policy.clone().unwrap_or_else(own_policy),
+        }
+    }
 }
 
 /// A repository as a CloudFormation resource declares it.
@@ -76,6 +117,36 @@ pub fn body(text: &str) -> Result<RepositorySpec, Vec<Finding>> {
     let mut specs = RepositorySpecs { reader: Reader::default(), spelling: FieldCasing::Api };
     let spec = specs.spec(&node, &[]).and_then(|(spec, _)| spec);
     specs.finish(spec)
+}
+
+/// Reads an API's body that names only what is to change.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub fn part(text: &str) -> Result<SettingsPart, Vec<Finding>> {
+    let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
+    let mut specs = RepositorySpecs { reader: Reader::default(), spelling: FieldCasing::Api };
+    let part = specs.spec(&node, &[]).and_then(|(spec, fields)| {
+        let (mutability, filters) = ("imageTagMutability", "imageTagMutabilityExclusionFilters");
+        if fields.has(filters) && !fields.has(mutability) {
+            let message = format!("`{filters}` are exceptions to `{mutability}`; write both");
+            specs.reader.report(Code::MissingField, fields.at(filters), message);
+        }
+        let RepositorySpec { name, settings } = spec?;
+        Some(SettingsPart {
+            name,
+            tag_mutability: fields.has(mutability).then_some(settings.tag_mutability),
+            scan_on_push: fields.has("imageScanningConfiguration").then_some(settings.scan_on_push),
+            encryption: fields.has("encryptionConfiguration").then_some(settings.encryption),
+            tags: fields.has("tags").then_some(settings.tags),
+            lifecycle_policy: (fields.has("lifecyclePolicy") || fields.has("lifecyclePolicyText"))
+                .then_some(settings.lifecycle_policy),
+            policy: (fields.has("pullAccess") || fields.has("repositoryPolicyText"))
+                .then_some(settings.policy),
+        })
+    });
+    specs.finish(part)
 }
 
 /// Reads the properties of a CloudFormation resource.

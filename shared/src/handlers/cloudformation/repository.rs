@@ -13,7 +13,9 @@ use crate::domain::repository::{Existing, Name, PolicyStatus};
 use crate::domain::text::quantity;
 use crate::workflows::confirm_request::{ConfirmationError, RequestConfirmer};
 use crate::workflows::delete_images::{ByHand, DeletionError};
-use crate::workflows::provision::{Changed, Compared, Creation, Left, ProvisionError, Provisioner, Removal};
+use crate::workflows::provision::{
+    Changed, Compared, Completion, Creation, Left, ProvisionError, Provisioner, Removal,
+};
 
 /// The server of requests.
 #[derive(Debug)]
@@ -143,7 +145,8 @@ impl Server<'_> {
         let Compared { difference, asked } =
             provisioner.compare(&existing, &properties.spec.settings).await?;
         let changes = changes(adopted, &existing, name, properties, old_key, difference, permissions)?;
-        let Changed { repository, status, .. } = provisioner.change(existing, changes, Some(asked)).await?;
+        let Changed { repository, status, .. } =
+            provisioner.change(existing, changes, Some(asked), Completion::Complete).await?;
         Ok((repository, status))
     }
 
@@ -184,7 +187,7 @@ impl Server<'_> {
                 }
             }
             Removing::Release(change) => {
-                provisioner.change(existing, vec![change], None).await?;
+                provisioner.change(existing, vec![change], None, Completion::AsBefore).await?;
                 tracing::info!(repository = %name, "left the adopted repository as it is");
                 Ok(())
             }

@@ -5,9 +5,12 @@ use serde::Serialize;
 use super::{Call, Problem, Rejection, Response};
 use crate::domain::image::deletion::{Deleted, Refused};
 use crate::domain::repository::describe::Shown;
-use crate::domain::repository::{Description, Existing, Name, PolicyStatus, Settings, Tags};
+use crate::domain::repository::read::SettingsPart;
+use crate::domain::repository::{
+    Description, Existing, Name, PolicyStatus, Settings, Tags, difference_besides_policy,
+};
 use crate::workflows::delete_images::ByHand;
-use crate::workflows::provision::{Changed, Compared, Creation, Provisioner, Removal};
+use crate::workflows::provision::{Changed, Compared, Completion, Creation, Provisioner, Removal};
 
 /// Serves a request.
 pub async fn serve(call: Call, provisioner: &Provisioner<'_>, by_hand: &ByHand<'_>) -> Response {
@@ -36,6 +39,7 @@ async fn answer(
             ))
         }
         Call::UpdateRepository(name, settings) => update(provisioner, &name, &settings).await,
+        Call::ChangeRepository(name, part) => change(provisioner, &name, &part).await,
         Call::DeleteRepository { name, force, check } => match if force {
             let removal = by_hand.delete_repository(&name, check).await?;
             if matches!(removal, Removal::Deleted | Removal::Missing) {
@@ -126,11 +130,41 @@ async fn update(
     if difference.encryption.is_some() {
         return Err(Rejection::EncryptionFixed { difference: difference.to_string() }.into());
     }
-    let Changed { repository, changes, status } =
-        provisioner.change(repository, difference.changes, Some(asked)).await?;
+    let changed =
+        provisioner.change(repository, difference.changes, Some(asked), Completion::Complete).await?;
+    Ok(changed_response(provisioner, &changed))
+}
+
+/// Changes what the request names. A lifecycle policy that it does not name is neither read nor written.
+async fn change(
+    provisioner: &Provisioner<'_>,
+    name: &Name,
+    part: &SettingsPart,
+) -> Result<Response, Problem> {
+    let repository = existing(provisioner, name).await?;
+    let settings = part.over(&repository);
+    let (difference, asked) = if part.names_lifecycle_policy() {
+        let Compared { difference, asked } = provisioner.compare(&repository, &settings).await?;
+        (difference, Some(asked))
+    } else {
+        (difference_besides_policy(&repository, &settings, provisioner.registry), None)
+    };
+    if difference.encryption.is_some() {
+        return Err(Rejection::EncryptionFixed { difference: difference.to_string() }.into());
+    }
+    let has_policy_status = asked.is_some();
+    let mut changed = provisioner.change(repository, difference.changes, asked, Completion::AsBefore).await?;
+    if !has_policy_status {
+        changed.status = provisioner.status(&changed.repository).await?;
+    }
+    Ok(changed_response(provisioner, &changed))
+}
+
+fn changed_response(provisioner: &Provisioner<'_>, changed: &Changed) -> Response {
+    let Changed { repository, changes, status } = changed;
     let description =
-        Description::new(&repository, provisioner.registry, status.as_ref(), Some(changes.as_slice()));
-    Ok(Response::json(200, &description))
+        Description::new(repository, provisioner.registry, status.as_ref(), Some(changes.as_slice()));
+    Response::json(200, &description)
 }
 
 async fn existing(provisioner: &Provisioner<'_>, name: &Name) -> Result<Existing, Problem> {

@@ -669,6 +669,36 @@ fn bad_requests_make_no_call_at_all() {
 }
 
 #[test]
+fn a_body_with_more_mistakes_than_an_answer_has_room_for_gets_an_answer_that_lambda_carries() {
+    let api = Api::start(PLENTY);
+    let rules: Vec<Value> =
+        (0..60_000).map(|number| json!({ "selection": format!("odd-{number}") })).collect();
+    let fields: serde_json::Map<String, Value> =
+        (0..200_000).map(|number| (format!("field-{number}"), json!(1))).collect();
+    let tags: Vec<Value> = (0..100_000).map(|_| json!({ "Key": "aws:x" })).collect();
+    let long = "x".repeat(4_000_000);
+    for (method, target, body) in [
+        ("POST", "/repositories", json!({ "repositoryName": "app", "lifecyclePolicy": { "rules": rules } })),
+        ("PUT", "/repositories/app", Value::Object(fields)),
+        ("PATCH", "/repositories/app", json!({ "tags": tags })),
+        ("POST", "/repositories/app", json!({ (long.as_str()): 1 })),
+        ("POST", "/repositories", json!({ "repositoryName": &long })),
+        ("POST", "/deletions/app", json!({ "imageIds": [{ (long.as_str()): 1 }] })),
+        ("POST", "/restorations/app", json!({ "runId": &long })),
+    ] {
+        let refused = api.ask(method, target, &body);
+        let detail = refused.problem(400, "invalid-request");
+        let findings = refused.body["findings"].as_array().unwrap().len();
+        assert!((1..=100).contains(&findings), "{method} {target}: {findings}");
+        // Lambda carries 6 MB, and a person reads less.
+        let bytes = refused.body.to_string().len();
+        assert!(bytes < 200_000, "{method} {target}: {bytes} bytes");
+        assert_eq!(findings == 100, detail.contains(" more"), "{detail}");
+    }
+    assert!(api.ecr.calls().is_empty());
+}
+
+#[test]
 fn transient_errors_are_waited_out() {
     for fault in [Fault::Throttled, Fault::ServerError, Fault::Unavailable, Fault::Cut] {
         let api = Api::start(PLENTY);
@@ -707,6 +737,52 @@ fn a_creation_that_was_killed_is_completed_by_the_next_request() {
     assert_eq!(completed.status, 201, "{}", completed.body);
     let made = api.repository("app");
     assert!(made.lifecycle_policy.is_some() && made.tags.len() == 1, "{made:?}");
+}
+
+#[test]
+fn a_repository_is_deleted_also_where_the_answer_to_the_deletion_was_lost() {
+    let api = Api::start(PLENTY);
+    for (target, has_images) in [
+        ("/repositories/app", false),
+        ("/repositories/app?force=true", false),
+        ("/repositories/app?force=true", true),
+    ] {
+        api.create(&json!({ "repositoryName": "app" }));
+        if has_images {
+            api.change("app", |app| drop(app.push("image", &["latest"])));
+        }
+        api.ecr.fault("DeleteRepository", Fault::AfterEffect(Box::new(Fault::Cut)), 1);
+        let deleted = api.ask("DELETE", target, &Value::Null);
+        assert_eq!((deleted.status, api.record("app")), (204, None), "{target}: {}", deleted.body);
+        assert!(api.ecr.snapshot().is_empty());
+        api.ask("DELETE", target, &Value::Null).problem(404, "repository-not-found");
+    }
+}
+
+#[test]
+fn images_are_deleted_also_where_the_answer_to_the_deletion_was_lost() {
+    let mut image = String::new();
+    let mut tagged = String::new();
+    let api = Api::start(PLENTY).with_images(|app| {
+        image = app.push("image", &["v1"]);
+        tagged = app.push("other", &["v2", "latest"]);
+    });
+    api.ecr.fault("BatchDeleteImage", Fault::AfterEffect(Box::new(Fault::Cut)), 1);
+    let ids = json!({ "imageIds": [{ "imageDigest": image }, { "imageTag": "v2" }] });
+    let answer = api.ask("POST", "/deletions/app", &ids);
+    assert_eq!((answer.status, &answer.body["failures"]), (200, &json!([])), "{}", answer.body);
+    assert_eq!(
+        answer.body["imageIds"],
+        json!([{ "imageDigest": image }, { "imageDigest": tagged, "imageTag": "v2" }])
+    );
+    let left: Vec<Vec<String>> =
+        api.repository("app").images.into_iter().map(|image| image.tags.into_iter().collect()).collect();
+    assert_eq!(left, [["latest"]]);
+    // Asked for again, they are not there.
+    let again = api.ask("POST", "/deletions/app", &ids);
+    let codes: Vec<&Value> =
+        again.body["failures"].as_array().unwrap().iter().map(|failure| &failure["failureCode"]).collect();
+    assert_eq!((again.status, codes), (200, vec![&json!("ImageNotFound"); 2]));
 }
 
 /// Every call of every route fails in one way, which has to be a problem in time and change nothing.

@@ -267,7 +267,12 @@ impl<'a> ByHand<'a> {
             }
             match self.clients.call(self.ecr.delete_images(name, &batch)).await {
                 Ok((deleted, refused)) => {
+                    // All of the batch was there when it was looked at: what is not any more is gone by this request, whose first answer
+                    // was lost, or by another one. Either way it is as asked for.
+                    let (gone, refused): (Vec<_>, Vec<_>) =
+                        refused.into_iter().partition(|refused| refused.failure_code == NOT_FOUND);
                     outcome.deleted.extend(deleted);
+                    outcome.deleted.extend(gone.into_iter().map(|refused| looked.deleted(refused.image_id)));
                     outcome.refused.extend(refused);
                 }
                 Err(error) => {
@@ -313,7 +318,8 @@ impl<'a> ByHand<'a> {
         self.compare(name, &looked).await?;
         match self.clients.call(self.ecr.delete(name.as_str(), true)).await {
             Ok(()) => Ok(Removal::Deleted),
-            Err(error) if error.is_not_found() => Ok(Removal::Missing),
+            // It was there: the answer to a call before this one was lost.
+            Err(error) if error.is_not_found() => Ok(Removal::Deleted),
             Err(error) => {
                 let error = DeletionError::from(error);
                 let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.outcome_unknown());
@@ -331,7 +337,8 @@ impl<'a> ByHand<'a> {
     async fn delete_empty(&self, name: &Name) -> Result<Removal, DeletionError> {
         match self.clients.call(self.ecr.delete(name.as_str(), false)).await {
             Ok(()) => Ok(Removal::Deleted),
-            Err(error) if error.is_not_found() => Ok(Removal::Missing),
+            // It was there: the answer to a call before this one was lost.
+            Err(error) if error.is_not_found() => Ok(Removal::Deleted),
             Err(RunError::Aws(error)) if error.failure == Failure::NotEmpty => {
                 Err(DeletionError::Changed(RepositoryChange::Pushed(None)))
             }
@@ -558,6 +565,15 @@ impl Looked {
 
     fn id(&self, place: ImageIndex) -> Option<ImageId> {
         self.images.images().get(place as usize).map(|image| ImageId::Digest(image.digest.to_string()))
+    }
+
+    /// An image or a tag that is gone, as ECR names what it deleted: with the digest.
+    fn deleted(&self, image_id: Deleted) -> Deleted {
+        let tag = image_id.image_tag.as_deref();
+        let holder =
+            || self.images.images().iter().find(|image| image.tags.iter().any(|own| Some(&**own) == tag));
+        let image_digest = image_id.image_digest.or_else(|| holder().map(|image| image.digest.to_string()));
+        Deleted { image_digest, ..image_id }
     }
 
     /// The children of the indexes that are touched: they only order the calls.

@@ -298,6 +298,19 @@ impl Provisioner<'_> {
         self.work(self.ecr.repository(name)).await
     }
 
+    /// Whether there is a repository of this name.
+    ///
+    /// # Errors
+    ///
+    /// If ECR cannot be asked.
+    pub async fn exists(&self, name: &Name) -> Result<bool, AwsError> {
+        match self.work(self.ecr.repositories_named(std::slice::from_ref(name))).await {
+            Ok(found) => Ok(!found.is_empty()),
+            Err(error) if error.failure == Failure::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Compares an existing repository with the requested one.
     ///
     /// # Errors
@@ -730,7 +743,8 @@ impl Provisioner<'_> {
         ProvisionError { cause, left }
     }
 
-    /// Deletes a repository without images.
+    /// Deletes a repository without images. The answer to a call may be lost, and the call made again, of a repository that is gone by
+    /// then: one that was there before is [deleted](Removal::Deleted) although it is [missing](Removal::Missing).
     ///
     /// # Errors
     ///

@@ -40,21 +40,29 @@ async fn answer(
         }
         Call::UpdateRepository(name, settings) => update(provisioner, &name, &settings).await,
         Call::ChangeRepository(name, part) => change(provisioner, &name, &part).await,
-        Call::DeleteRepository { name, force, check } => match if force {
-            let removal = by_hand.delete_repository(&name, check).await?;
-            if matches!(removal, Removal::Deleted | Removal::Missing) {
-                provisioner.forget(name.as_str()).await;
+        Call::DeleteRepository { name, force, check } => {
+            let removal = if force {
+                let removal = by_hand.delete_repository(&name, check).await?;
+                if matches!(removal, Removal::Deleted | Removal::Missing) {
+                    provisioner.forget(name.as_str()).await;
+                }
+                removal
+            } else {
+                let was_there = provisioner.exists(&name).await?;
+                match provisioner.delete(name.as_str()).await? {
+                    // The answer to a call before it was lost.
+                    Removal::Missing if was_there => Removal::Deleted,
+                    removal => removal,
+                }
+            };
+            match removal {
+                Removal::Deleted => Ok(Response::empty(204)),
+                Removal::Missing => Err(missing(&name)),
+                Removal::NotEmpty(images) => {
+                    Err(Rejection::RepositoryNotEmpty { name: &name, images: images as u64 }.into())
+                }
             }
-            removal
-        } else {
-            provisioner.delete(name.as_str()).await?
-        } {
-            Removal::Deleted => Ok(Response::empty(204)),
-            Removal::Missing => Err(missing(&name)),
-            Removal::NotEmpty(images) => {
-                Err(Rejection::RepositoryNotEmpty { name: &name, images: images as u64 }.into())
-            }
-        },
+        }
         Call::DeleteImages(request, check) => {
             #[derive(Serialize)]
             #[serde(rename_all = "camelCase")]

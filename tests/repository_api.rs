@@ -699,6 +699,99 @@ fn a_body_with_more_mistakes_than_an_answer_has_room_for_gets_an_answer_that_lam
 }
 
 #[test]
+fn a_policy_of_somebody_else_is_in_the_journal_before_another_one_replaces_it() {
+    let api = Api::start(PLENTY);
+    let terraform = policy_of(&older_than(30)).to_json();
+    let replaced = |api: &Api| -> Vec<Value> {
+        let keys = api.ecr.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+        let texts =
+            keys.iter().map(|key| api.ecr.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{key}"))));
+        texts.map(|text| serde_json::from_str(&text.unwrap()).unwrap()).collect()
+    };
+    for (number, spec) in [
+        json!({ "lifecyclePolicy": older_than(5) }),
+        json!({}),
+        json!({ "lifecyclePolicy": { "skip": true } }),
+    ]
+    .iter()
+    .enumerate()
+    {
+        api.ecr.with(|registry| registry.repositories.clear());
+        api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } }));
+        api.change("app", |app| {
+            app.push("image", &["latest"]);
+            app.lifecycle_policy = Some(terraform.clone());
+        });
+        // What cannot be written down is not replaced.
+        let before = api.ecr.snapshot();
+        api.ecr.fault_at("PutObject", "journal/", Fault::Denied);
+        let detail = api.ask("PUT", "/repositories/app", spec).problem(500, "not-permitted");
+        assert!(detail.contains("nothing was changed"), "{detail}");
+        api.ecr.heal();
+        assert_eq!((api.ecr.snapshot(), api.record("app")), (before, None), "{spec}");
+
+        api.ecr.forget_calls();
+        assert_eq!(api.ask("PUT", "/repositories/app", spec).status, 200);
+        let lines = replaced(&api);
+        assert_eq!(lines.len(), number + 1, "{spec}");
+        let line = lines.iter().max_by_key(|line| line["at"].as_str().map(str::to_owned)).unwrap();
+        assert_eq!(
+            (&line["repositoryName"], &line["lifecyclePolicyText"], &line["by"]["principal"]),
+            (&json!("app"), &json!(terraform), &json!(gateway::CALLER)),
+            "{line}"
+        );
+        let replaced_by = api.repository("app").lifecycle_policy.unwrap_or_default();
+        assert_eq!(line["replacedBy"], replaced_by);
+        let is_journal = |call: &tests::ecr_stub::Call| {
+            call.operation == "PutObject" && call.request["key"].as_str().unwrap().contains("journal/")
+        };
+        let calls = api.ecr.calls();
+        let written = calls.iter().position(is_journal).unwrap();
+        let changed = calls.iter().position(|call| {
+            call.operation.ends_with("LifecyclePolicy") && !call.operation.starts_with("Get")
+        });
+        assert!(changed.is_some_and(|changed| written < changed), "{calls:?}");
+    }
+    // What this stack attached itself is in its record.
+    let count = replaced(&api).len();
+    api.create(&json!({ "repositoryName": "own", "lifecyclePolicy": older_than(9) }));
+    api.ask("PUT", "/repositories/own", &json!({ "lifecyclePolicy": older_than(5) }));
+    assert_eq!(replaced(&api).len(), count);
+}
+
+#[test]
+fn more_accounts_than_a_policy_has_room_for_are_refused_where_they_are_before_anything_is_made() {
+    let api = Api::start(PLENTY);
+    let access = |accounts: u64, lambda: bool| {
+        let ids: Vec<String> =
+            (0..accounts).map(|number| format!("{:012}", 100_000_000_000 + number)).collect();
+        json!({ "repositoryName": "app", "pullAccess": { "accountIds": ids, "lambda": lambda } })
+    };
+    for (spec, method, target) in
+        [(access(400, false), "POST", "/repositories"), (access(150, true), "PUT", "/repositories/app")]
+    {
+        let refused = api.ask(method, target, &spec);
+        let detail = refused.problem(400, "invalid-request");
+        assert!(detail.contains("name the organisation instead"), "{detail}");
+        assert_eq!(refused.body["findings"][0]["pointer"], "/pullAccess/accountIds");
+    }
+    assert!(api.ecr.calls().is_empty());
+    assert_eq!(api.create(&access(300, false)).status, 201, "as many as there is room for");
+}
+
+#[test]
+fn names_of_keys_that_ecr_does_not_take_are_refused_where_they_are() {
+    let api = Api::start(PLENTY);
+    for key in [" ".to_owned(), "k".repeat(2049), "alias/mine".to_owned()] {
+        let encryption = json!({ "encryptionType": "KMS", "kmsKey": key });
+        let refused = api.create(&json!({ "repositoryName": "app", "encryptionConfiguration": encryption }));
+        refused.problem(400, "invalid-request");
+        assert_eq!(refused.body["findings"][0]["pointer"], "/encryptionConfiguration/kmsKey");
+    }
+    assert!(api.ecr.calls().is_empty());
+}
+
+#[test]
 fn transient_errors_are_waited_out() {
     for fault in [Fault::Throttled, Fault::ServerError, Fault::Unavailable, Fault::Cut] {
         let api = Api::start(PLENTY);

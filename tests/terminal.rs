@@ -1643,6 +1643,56 @@ mod deployed {
     }
 
     #[test]
+    fn a_repository_that_is_deleted_by_force_takes_the_layers_of_its_images_along_as_the_question_says() {
+        let aws = deployed();
+        let asked = refusal(signed_in(&aws).args(["repository", "delete", "team/app", "--force"]));
+        assert!(
+            asked.contains(
+                "The journal keeps their manifests, but ECR deletes their layers with the repository"
+            ) && asked.contains("delete the images first (`ecr-steward images delete`)"),
+            "{asked}"
+        );
+        succeed(run(&aws, &["repository", "delete", "team/app", "--force", "--yes"]));
+        let journal = aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+        assert!(journal.iter().any(|key| key.contains("/team/app/")), "{journal:?}");
+        let gone = run(&aws, &["images", "restore", "team/app:latest"]);
+        assert!(
+            stdout(&gone).contains("latest (sha256:") && gone.status.code() == Some(1),
+            "{}",
+            stdout(&gone)
+        );
+        // Another repository of this name has none of the layers.
+        succeed(run(&aws, &["repository", "create", "team/app"]));
+        for apply in [&[][..], &["--apply"]] {
+            let output = run(&aws, &[&["images", "restore", "team/app:latest"], apply].concat());
+            assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+            assert!(stdout(&output).contains("does not come back: ECR does not have"), "{}", stdout(&output));
+        }
+        // Where the repository stays, they come back.
+        succeed(run(&aws, &["images", "delete", "team/web", "ci-1", "--yes"]));
+        succeed(run(&aws, &["images", "restore", "team/web:ci-1", "--apply"]));
+    }
+
+    #[test]
+    fn a_policy_of_somebody_else_that_a_command_replaced_is_put_back_by_another_one() {
+        let (aws, folder) = (deployed(), tempfile::tempdir().unwrap());
+        let terraform = r#"{"rules":[{"rulePriority":10,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":30},"action":{"type":"expire"}}]}"#;
+        let app = || aws.with(|registry| registry.repositories["team/app"].clone());
+        aws.with(|registry| {
+            registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = Some(terraform.to_owned());
+        });
+        let policy = folder.path().join("policy.yaml");
+        fs::write(&policy, "rules: [{ selection: untagged, maximumAgeLimit: 3 }]\n").unwrap();
+        succeed(run(
+            &aws,
+            &["repository", "update", "team/app", "--lifecycle-policy", policy.to_str().unwrap()],
+        ));
+        assert_ne!(app().lifecycle_policy.as_deref(), Some(terraform));
+        succeed(run(&aws, &["policy", "restore", "team/app", "--stack", "ecr-steward", "--apply"]));
+        assert_eq!(app().lifecycle_policy.as_deref(), Some(terraform));
+    }
+
+    #[test]
     fn what_the_api_refuses_is_said_in_the_words_of_a_terminal() {
         let aws = deployed();
         succeed(run(&aws, &["repository", "create", "shop/web", "--scan-on-push"]));

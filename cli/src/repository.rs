@@ -123,7 +123,9 @@ struct Update {
 /// Delete a repository
 ///
 /// One that has images is kept unless --force deletes them with it. What is in use is kept all the same, and the repository with it:
-/// --in-use says that you know. Every image is in the journal before.
+/// --in-use says that you know. Every image is in the journal before, but ECR deletes the layers with the repository, so that `images
+/// restore` cannot put them back: it says what was there, and how to copy it from a replica. Images that are deleted first, by `images
+/// delete`, come back as long as ECR has their layers.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward repository delete shop/old
@@ -411,7 +413,14 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         }
         Command::Delete(delete) => {
             aws.own_registry()?;
-            let with = if delete.force { " with all its images, which cannot be restored" } else { "" };
+            // A repository of this name that is made later has none of the layers.
+            let with = if delete.force {
+                " with all its images. The journal keeps their manifests, but ECR deletes their layers with the repository: only a replica \
+                 or another build brings an image back. Where a way back may be needed, delete the images first (`ecr-steward images \
+                 delete`), and the repository later"
+            } else {
+                ""
+            };
             let what = format!("The repository {} will be deleted{with}", delete.name);
             confirm(&what, delete.name.as_str(), delete.yes)?;
             account::connected(aws, async |connection| {

@@ -35,6 +35,17 @@ pub enum RepositoryPolicy {
     Literal(String),
 }
 
+/// A generated repository policy that is longer than ECR takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the repository policy for {accounts} accounts has {characters} characters, and ECR takes {MAX_POLICY_CHARACTERS} at most; name the \
+     organisation instead, or fewer accounts"
+)]
+pub struct PolicyTooLong {
+    accounts: usize,
+    characters: usize,
+}
+
 /// Who may pull besides roles of the own account.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PullAccess {
@@ -64,6 +75,20 @@ impl RepositoryPolicy {
             return None;
         }
         Some(json!({ "Version": "2012-10-17", "Statement": statements }).to_string())
+    }
+
+    /// Checks whether ECR takes the policy that is generated for a repository of `registry`.
+    ///
+    /// # Errors
+    ///
+    /// If it is too long.
+    pub fn check_length(&self, registry: &Registry) -> Result<(), PolicyTooLong> {
+        let Self::Pull(access) = self else { return Ok(()) };
+        let characters = self.text(registry, None).map_or(0, |text| text.chars().count());
+        if characters <= MAX_POLICY_CHARACTERS {
+            return Ok(());
+        }
+        Err(PolicyTooLong { accounts: access.account_ids.len(), characters })
     }
 }
 
@@ -168,6 +193,16 @@ fn account_of(principal: &str) -> &str {
         account.strip_suffix(":root")
     });
     root.unwrap_or(principal)
+}
+
+/// Whether two policies have equivalent statements, whatever their versions.
+#[must_use]
+pub fn is_same_statements(one: &str, other: &str) -> bool {
+    let statements = |text: &str| {
+        let policy: Option<Value> = serde_json::from_str(text).ok();
+        policy.map(|policy| canonical(&json!(statements_of(&policy)), ""))
+    };
+    matches!((statements(one), statements(other)), (Some(one), Some(other)) if one == other)
 }
 
 /// Whether two policy texts are equivalent. Formatting, the order of lists, one value instead of a list of one, and an account's

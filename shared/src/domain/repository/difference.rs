@@ -197,7 +197,8 @@ impl fmt::Display for Change {
             Self::Tags { from, to } => {
                 let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
                 let shown: Vec<&str> = keys.iter().take(5).map(|key| key.as_str()).collect();
-                write!(f, "{} differ: {}", quantity::count(keys.len() as u64, "tag"), shown.join(", "))?;
+                let verb = if keys.len() == 1 { "differs" } else { "differ" };
+                write!(f, "{} {verb}: {}", quantity::count(keys.len() as u64, "tag"), shown.join(", "))?;
                 if keys.len() > shown.len() { f.write_str(", …") } else { Ok(()) }
             }
         }

@@ -14,6 +14,8 @@ use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::reader::{Field, FieldCasing, Fields, Reader};
 use crate::domain::text::syntax::{self, Node};
 
+/// Maximum length of the name of a KMS key, in characters.
+const MAX_KEY_CHARACTERS: usize = 2048;
 /// The most tags that a repository can have.
 const MAX_TAGS: usize = 50;
 /// Number of tags that mark an incomplete repository.
@@ -80,6 +82,8 @@ pub struct Properties {
     pub adopt_existing: bool,
     /// `EmptyOnDelete`: whether images go with the repository.
     pub empty_on_delete: EmptyOnDelete,
+    /// Whether they say what the repository policy is to be, even if that is none.
+    pub names_policy: bool,
 }
 
 /// Whether a repository is deleted together with its images when its resource is deleted.
@@ -167,7 +171,9 @@ pub fn properties(text: &str) -> Result<Properties, Vec<Finding>> {
             Some(Some(true)) => EmptyOnDelete::Yes,
             Some(None) => EmptyOnDelete::InUse,
         };
-        Some(Properties { spec: spec?, adopt_existing: adopt_existing.unwrap_or_default(), empty_on_delete })
+        let names_policy = fields.has("PullAccess") || fields.has("RepositoryPolicyText");
+        let adopt_existing = adopt_existing.unwrap_or_default();
+        Some(Properties { spec: spec?, adopt_existing, empty_on_delete, names_policy })
     });
     specs.finish(properties)
 }
@@ -369,9 +375,13 @@ impl RepositorySpecs {
             Some(_) if encryption_type == EncryptionType::Aes256 => {
                 Some((Code::KmsKeyUnexpected, "AES256 uses no KMS key; remove it, or write KMS".to_owned()))
             }
-            Some(key) if key.is_empty() => Some((
+            Some(key) if key.trim().is_empty() => Some((
                 Code::EmptyString,
                 "the key is empty; leave it out for the key that AWS manages".to_owned(),
+            )),
+            Some(key) if key.chars().count() > MAX_KEY_CHARACTERS => Some((
+                Code::NumberOutOfRange,
+                format!("it has {} characters; ECR takes {MAX_KEY_CHARACTERS} at most", key.chars().count()),
             )),
             Some(key) if key.starts_with("alias/") || key.contains(":alias/") => Some((
                 Code::KmsKeyAlias,

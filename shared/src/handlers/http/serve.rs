@@ -9,6 +9,7 @@ use crate::domain::repository::read::SettingsPart;
 use crate::domain::repository::{
     Description, Existing, Name, PolicyStatus, Settings, Tags, difference_besides_policy,
 };
+use crate::domain::text::finding::{Code, Finding};
 use crate::workflows::delete_images::ByHand;
 use crate::workflows::provision::{Changed, Compared, Completion, Creation, Provisioner, Removal};
 
@@ -26,7 +27,10 @@ async fn answer(
     by_hand: &ByHand<'_>,
 ) -> Result<Response, Problem> {
     match call {
-        Call::CreateRepository(name, settings) => create(provisioner, &name, &settings).await,
+        Call::CreateRepository(name, settings) => {
+            check_policy(provisioner, &settings)?;
+            create(provisioner, &name, &settings).await
+        }
         Call::ListRepositories { max_results, next_token } => {
             list(provisioner, max_results, next_token.as_deref()).await
         }
@@ -38,7 +42,10 @@ async fn answer(
                 &Description::new(&repository, provisioner.registry, status.as_ref(), None),
             ))
         }
-        Call::UpdateRepository(name, settings) => update(provisioner, &name, &settings).await,
+        Call::UpdateRepository(name, settings) => {
+            check_policy(provisioner, &settings)?;
+            update(provisioner, &name, &settings).await
+        }
         Call::ChangeRepository(name, part) => change(provisioner, &name, &part).await,
         Call::DeleteRepository { name, force, check } => {
             let removal = if force {
@@ -84,6 +91,15 @@ async fn answer(
             Ok(Response::json(200, &report))
         }
     }
+}
+
+/// Refuses more accounts than a repository policy has room for.
+fn check_policy(provisioner: &Provisioner<'_>, settings: &Settings) -> Result<(), Problem> {
+    settings.policy.check_length(provisioner.registry).map_err(|error| {
+        let finding =
+            Finding::new(Code::InvalidRepositoryPolicy, "/pullAccess/accountIds", error.to_string());
+        Problem::invalid(vec![finding])
+    })
 }
 
 async fn create(
@@ -151,6 +167,7 @@ async fn change(
 ) -> Result<Response, Problem> {
     let repository = existing(provisioner, name).await?;
     let settings = part.over(&repository);
+    check_policy(provisioner, &settings)?;
     let (difference, asked) = if part.names_lifecycle_policy() {
         let Compared { difference, asked } = provisioner.compare(&repository, &settings).await?;
         (difference, Some(asked))

@@ -119,14 +119,14 @@ fn check_warns_of_a_policy_that_may_leave_almost_nothing_and_does_not_fail() {
     let dangerous = policies("    limits: { images: 1000, percent: 100 }\n");
     let output = steward(&["check", &dangerous]);
     assert_eq!(output.status.code(), Some(0), "it may be meant");
-    let said = folder.plain(&output.stdout);
+    let printed = folder.plain(&output.stdout);
     assert!(
-        said.starts_with("policies.yaml:6:9: /policies/0/rules/0: leaves-almost-nothing: rule 1 deletes every image but the youngest 1, and the limits let it"),
-        "{said}"
+        printed.starts_with("policies.yaml:6:9: /policies/0/rules/0: leaves-almost-nothing: rule 1 deletes every image but the youngest 1, and the limits let it"),
+        "{printed}"
     );
     assert!(
-        said.contains("6 |       - { selection: any") && said.contains("`keep: { newest: 3 }`"),
-        "{said}"
+        printed.contains("6 |       - { selection: any") && printed.contains("`keep: { newest: 3 }`"),
+        "{printed}"
     );
     assert!(stderr(&output).contains("valid: 1 policy, hash "), "{}", stderr(&output));
     let output = steward(&["check", "--output", "json", &dangerous]);

@@ -780,6 +780,66 @@ fn more_accounts_than_a_policy_has_room_for_are_refused_where_they_are_before_an
 }
 
 #[test]
+fn tags_are_replaced_also_where_there_is_no_room_for_the_old_ones_beside_the_new_ones() {
+    let api = Api::start(PLENTY);
+    let tags = |letter: char| -> Vec<Value> {
+        (0..49).map(|number| json!({ "Key": format!("{letter}{number}"), "Value": "" })).collect()
+    };
+    api.create(&json!({ "repositoryName": "app", "tags": tags('a') }));
+    let before = api.ecr.snapshot();
+    // What fails on the way is taken back.
+    api.ecr.fault("TagResource", Fault::Denied, 1);
+    api.ask("PUT", "/repositories/app", &json!({ "tags": tags('b') })).problem(500, "not-permitted");
+    assert_eq!(api.ecr.snapshot(), before);
+    let updated = api.ask("PUT", "/repositories/app", &json!({ "tags": tags('b') }));
+    assert_eq!(updated.status, 200, "{}", updated.body);
+    let tags = api.repository("app").tags;
+    assert!(tags.len() == 49 && tags.keys().all(|key| key.starts_with('b')), "{tags:?}");
+}
+
+#[test]
+fn the_uri_of_a_repository_is_not_made_a_name_and_one_that_has_such_a_name_can_be_managed() {
+    let api = Api::start(PLENTY);
+    let uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app";
+    let refused = api.create(&json!({ "repositoryName": uri }));
+    let detail = refused.problem(400, "invalid-request");
+    assert!(detail.contains("begins with the host of a registry; write `team/app`"), "{detail}");
+    assert_eq!(refused.body["findings"][0]["pointer"], "/repositoryName");
+    let path = format!("/repositories/{uri}");
+    let detail = api.ask("POST", &path, &json!({})).problem(400, "invalid-request");
+    assert!(detail.contains("write `team/app`"), "{detail}");
+    assert!(api.ecr.calls().is_empty());
+    // Somebody made it with another tool.
+    api.create(&json!({ "repositoryName": "team/app" }));
+    api.ecr.with(|registry| {
+        let mut app = registry.repositories.remove("team/app").unwrap();
+        app.described["repositoryName"] = uri.into();
+        app.described["repositoryArn"] =
+            format!("arn:aws:ecr:eu-west-1:123456789012:repository/{uri}").into();
+        registry.repositories.insert(uri.to_owned(), app);
+    });
+    assert_eq!(api.ask("GET", &path, &Value::Null).status, 200);
+    assert_eq!(api.ask("PATCH", &path, &json!({ "imageTagMutability": "IMMUTABLE" })).status, 200);
+    assert_eq!(api.ask("DELETE", &path, &Value::Null).status, 204);
+}
+
+#[test]
+fn a_repository_policy_that_is_no_policy_is_refused_in_plain_words() {
+    let api = Api::start(PLENTY);
+    for (text, expected) in [
+        ("not json", "not JSON: `not` is no value"),
+        ("", "not JSON: the text ends"),
+        ("[]", "it has no `Statement`"),
+        ("{\"Statement\": [}", "not JSON: `}`"),
+    ] {
+        let refused = api.create(&json!({ "repositoryName": "app", "repositoryPolicyText": text }));
+        let detail = refused.problem(400, "invalid-request");
+        assert!(detail.starts_with("/repositoryPolicyText: ") && detail.contains(expected), "{detail}");
+    }
+    assert!(api.ecr.calls().is_empty());
+}
+
+#[test]
 fn names_of_keys_that_ecr_does_not_take_are_refused_where_they_are() {
     let api = Api::start(PLENTY);
     for key in [" ".to_owned(), "k".repeat(2049), "alias/mine".to_owned()] {

@@ -488,7 +488,7 @@ fn an_image_that_was_asked_for_by_its_tag_is_named_by_it_whatever_becomes_of_it(
     let (site, app) = Site::start();
     let ids = json!({ "imageIds": [{ "imageTag": "one" }, { "imageTag": "two" }] });
     let tags = json!(["one", "two"]);
-    let said = |expected: &str| {
+    let printed = |expected: &str| {
         let output = site.terminal(&["images", "restore", "app:two"]);
         let text = stdout(&output);
         assert!(text.contains(&format!("  two ({}){expected}", app.two)), "{text}");
@@ -499,10 +499,10 @@ fn an_image_that_was_asked_for_by_its_tag_is_named_by_it_whatever_becomes_of_it(
         (&report["images"][0]["outcome"], &report["images"][0]["requestedTags"]),
         (&json!("UNCHANGED"), &tags)
     );
-    said(" is there");
+    printed(" is there");
     // It would be put back, and is.
     site.delete(&[&app.two]);
-    said(", with one, would be put back");
+    printed(", with one, would be put back");
     let report = site.restore(&ids);
     assert_eq!(
         (&report["images"][0]["outcome"], &report["images"][0]["requestedTags"]),
@@ -519,14 +519,14 @@ fn an_image_that_was_asked_for_by_its_tag_is_named_by_it_whatever_becomes_of_it(
         (&json!("LayersNotFound"), &tags),
         "{report:#}"
     );
-    said(" does not come back: ECR does not have");
+    printed(" does not come back: ECR does not have");
     // By its digest it is named by that, and a tag that was never there as one.
     let report = site.restore(&json!({ "imageIds": [{ "imageDigest": app.two }] }));
     assert_eq!(report["failures"][0]["requestedTags"], Value::Null);
     let text = stdout(&site.terminal(&["images", "restore", "app:nothing"]));
     assert!(text.contains("  the tag nothing does not come back"), "{text}");
     site.aws.with(|registry| registry.repositories.remove("app"));
-    said(" does not come back: there is no repository of this name any more");
+    printed(" does not come back: there is no repository of this name any more");
 }
 
 #[test]

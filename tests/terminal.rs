@@ -1693,19 +1693,19 @@ mod deployed {
     }
 
     #[test]
-    fn what_the_api_refuses_is_said_in_the_words_of_a_terminal() {
+    fn what_the_api_refuses_is_reported_with_the_commands_of_a_terminal() {
         let aws = deployed();
         succeed(run(&aws, &["repository", "create", "shop/web", "--scan-on-push"]));
-        let said = refusal(signed_in(&aws).args(["repository", "create", "shop/web"]));
+        let refused = refusal(signed_in(&aws).args(["repository", "create", "shop/web"]));
         assert!(
-            said.contains("`ecr-steward repository update shop/web` changes what its options name")
-                && !said.contains("PUT"),
-            "{said}"
+            refused.contains("`ecr-steward repository update shop/web` changes what its options name")
+                && !refused.contains("PUT"),
+            "{refused}"
         );
-        let said = refusal(signed_in(&aws).args(["repository", "show", "shop/none"]));
+        let refused = refusal(signed_in(&aws).args(["repository", "show", "shop/none"]));
         assert!(
-            said.contains("`ecr-steward repository create` creates one") && !said.contains("POST"),
-            "{said}"
+            refused.contains("`ecr-steward repository create` creates one") && !refused.contains("POST"),
+            "{refused}"
         );
     }
 

@@ -163,7 +163,10 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
                 let spec = read::body(text(request)?).map_err(Problem::invalid)?;
                 check_name(spec.name.as_ref(), &name)?;
                 Ok(match request.method {
-                    "POST" => Call::CreateRepository(name, spec.settings),
+                    "POST" => {
+                        name.check_new("").map_err(|finding| Rejection::RepositoryName(finding.message))?;
+                        Call::CreateRepository(name, spec.settings)
+                    }
                     _ => Call::UpdateRepository(name, spec.settings),
                 })
             }
@@ -206,6 +209,7 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
                 let message = "`repositoryName` is missing; add the name of the repository";
                 return Err(Problem::invalid(vec![Finding::new(Code::MissingField, "", message)]));
             };
+            name.check_new("/repositoryName").map_err(|finding| Problem::invalid(vec![finding]))?;
             Ok(Call::CreateRepository(name, spec.settings))
         }
         ("/images/restore", _) => restore_images(None),

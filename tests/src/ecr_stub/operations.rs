@@ -256,7 +256,13 @@ impl Registry {
         };
         match operation {
             "TagResource" => {
-                repository.tags.extend(tags(fields));
+                let mut all = repository.tags.clone();
+                all.extend(tags(fields));
+                if all.keys().filter(|key| !key.starts_with("aws:")).count() > 50 {
+                    let message = "The list of tags on the repository is over the limit. The maximum number of tags that can be applied to a repository is 50.";
+                    return Err(("TooManyTagsException", message.to_owned()));
+                }
+                repository.tags = all;
                 Ok(json!({}))
             }
             "UntagResource" => {

@@ -188,7 +188,7 @@ pub fn adoption(
     })
 }
 
-/// Checks that a repository that is taken over does not lose a policy that the properties do not name.
+/// Checks that a repository which is adopted does not lose a policy that the properties do not name.
 ///
 /// # Errors
 ///
@@ -222,7 +222,7 @@ pub fn check_policy(properties: &Properties, registry: &Registry) -> Result<(), 
     })
 }
 
-/// Checks whether the policy of a repository that is to be made may let in whom it does.
+/// Checks the name of a repository that is to be made, and whether its policy may let in whom it does.
 ///
 /// # Errors
 ///
@@ -232,6 +232,9 @@ pub fn check_new(
     registry: &Registry,
     permissions: &Permissions,
 ) -> Result<(), Refusal> {
+    if let Some(name) = &properties.spec.name {
+        name.check_new("/RepositoryName").map_err(|finding| Refusal::Properties(vec![finding]))?;
+    }
     match properties.spec.settings.policy.text(registry, None) {
         Some(policy) => Ok(permissions.check_sharing(&policy, None, &registry.account_id)?),
         None => Ok(()),

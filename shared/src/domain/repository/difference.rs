@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::access::is_same_policy;
 use super::protection::{PolicyPlan, Protection, begins_with_protection, plan_policy};
-use super::{Encryption, Existing, Registry, Settings, TagMutability, Tags, ownership};
+use super::{Encryption, Existing, MAX_TAGS, Registry, Settings, TagMutability, Tags, ownership};
 use crate::domain::text::quantity;
 
 /// All differences between an existing repository and the requested one.
@@ -139,6 +139,16 @@ impl Change {
             Self::ScanOnPush { from, to } => Self::ScanOnPush { from: to, to: from },
             Self::Tags { from, to } => Self::Tags { from: to, to: from },
         }
+    }
+
+    /// Whether the tags that are set have room beside all tags that a repository has, of which some may be removed.
+    #[must_use]
+    pub fn fits_beside(&self, tags: &Tags) -> bool {
+        let Self::Tags { to, .. } = self else { return true };
+        // Those of AWS do not count.
+        let is_counted = |key: &&String| !key.starts_with("aws:");
+        let all: BTreeSet<&String> = tags.keys().chain(to.keys()).filter(is_counted).collect();
+        all.len() <= MAX_TAGS
     }
 
     /// The field of a repository that changes, as ECR's API names it.

@@ -1,11 +1,9 @@
 //! Reads a requested repository from JSON: an API's body, with ECR's field names, or the properties of a CloudFormation resource,
 //! with the names of `AWS::ECR::Repository` and every boolean and number as a string.
 
-use serde_json::Value;
-
 use super::access::MAX_POLICY_CHARACTERS;
 use super::{
-    Encryption, EncryptionType, Existing, MAX_FILTERS, Movable, Name, ProtectedPolicy, PullAccess,
+    Encryption, EncryptionType, Existing, MAX_FILTERS, MAX_TAGS, Movable, Name, ProtectedPolicy, PullAccess,
     RepositoryPolicy, Settings, TagMutability, Tags, ownership,
 };
 use crate::domain::enforcement::in_use_protection::OWN_TAGS_PATTERN;
@@ -16,8 +14,6 @@ use crate::domain::text::syntax::{self, Node};
 
 /// Maximum length of the name of a KMS key, in characters.
 const MAX_KEY_CHARACTERS: usize = 2048;
-/// The most tags that a repository can have.
-const MAX_TAGS: usize = 50;
 /// Number of tags that mark an incomplete repository.
 const MARK_TAGS: usize = 1;
 /// Number of tags that name the CloudFormation resource of a repository.
@@ -547,9 +543,13 @@ impl RepositorySpecs {
                 return None;
             }
         };
-        let problem = match serde_json::from_str::<Value>(&text) {
-            Err(error) => Some(format!("it is not JSON: {error}")),
-            Ok(policy) if policy.get("Statement").is_none() => {
+        let has_statement = |policy: &Node| match policy {
+            Node::Object(elements) => elements.iter().any(|(name, _)| name == "Statement"),
+            _ => false,
+        };
+        let problem = match syntax::parse_json(&text) {
+            Err(finding) => Some(finding.message),
+            Ok(policy) if !has_statement(&policy) => {
                 Some("it has no `Statement`; write an IAM policy".to_owned())
             }
             Ok(_) if text.chars().count() > MAX_POLICY_CHARACTERS => Some(format!(

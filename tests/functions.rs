@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::binaries::{binary, fixture, workspace};
 use tests::cloud;
-use tests::ecr_stub::{EcrStub, Fault, Repository};
+use tests::ecr_stub::{EcrStub, Fault, OPERATIONS, Repository};
 use tests::runtime_api::Function;
+use tests::template;
 
 const NOW: &str = "2026-11-23T00:00:00Z";
 
@@ -250,6 +251,19 @@ fn a_repository_is_previewed_as_it_is_with_its_own_policy_and_what_is_in_use() {
     file("policies: {}\n");
     assert!(unknown(&function).iter().any(|finding| finding.contains("policies.yaml is not valid")));
     file("policies: []\n");
+    // What it read is within its role.
+    let mut keys = template::keys("LifecyclePreviewFunction", "s3:GetObject");
+    keys.extend(template::keys("ReadUsagePolicy", "s3:GetObject"));
+    let mut actions = template::actions("LifecyclePreviewFunction");
+    actions.extend(template::actions("ReadUsagePolicy"));
+    for call in aws.calls() {
+        if call.operation == "GetObject" {
+            let key = call.request["key"].as_str().unwrap().replace(&format!("{}/", cloud::BUCKET), "");
+            assert!(keys.iter().any(|pattern| template::is_match(pattern, &key)), "{key}");
+        } else if OPERATIONS.contains(&call.operation.as_str()) {
+            assert!(actions.contains(&format!("ecr:{}", call.operation)), "{}", call.operation);
+        }
+    }
     let (status, problem) = ask(&function, "POST", &json!({ "repositoryName": "missing" }));
     assert_eq!((status, &problem["type"]), (404, &json!("urn:ecr-steward:problem:repository-not-found")));
     assert_eq!(ask(&function, "POST", &json!({ "repositoryName": "Not a name" })).0, 400);

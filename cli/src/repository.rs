@@ -103,6 +103,8 @@ struct Show {
 #[derive(Debug, Args)]
 #[command(
     group(ArgGroup::new("what").required(true).multiple(true).args(WHAT)),
+    // That one of all options is needed is in no need of all of them.
+    override_usage = "ecr-steward repository update [OPTIONS] <NAME>",
     after_help = "Examples:
   ecr-steward repository update shop/web --immutable
   ecr-steward repository update shop/web --resource-tag team=shop --pull-account 210987654321

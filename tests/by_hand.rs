@@ -530,6 +530,61 @@ fn an_image_that_was_tagged_meanwhile_stays() {
 }
 
 #[test]
+fn a_tag_that_moves_while_earlier_images_are_deleted_takes_no_other_image_along() {
+    let (hand, _) = Hand::start().with_app();
+    let named: Vec<String> = (0..250).map(|number| format!("t-{number:03}")).collect();
+    hand.aws.with(|registry| {
+        let app = registry.repositories.get_mut("app").unwrap();
+        for tag in &named {
+            let digest = app.push(tag, &[tag]);
+            app.age(&digest, 30.0);
+        }
+    });
+    hand.upload("state/registry.json", r#"{"images":1000000}"#);
+    // Somebody pushes another image by the last tag while the first hundred are deleted.
+    hand.aws.fault(
+        "BatchDeleteImage",
+        Fault::Then(|registry, _| {
+            registry.repositories.get_mut("app").unwrap().push("the next release", &["t-249"]);
+        }),
+        1,
+    );
+    let ids: Value = named.iter().map(|tag| json!({ "imageTag": tag })).collect();
+    let answer = hand.delete(&ids);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let failures = answer.body["failures"].as_array().unwrap();
+    let named_last: Vec<&Value> = failures.iter().map(|failure| &failure["imageId"]["imageTag"]).collect();
+    assert!(named_last.contains(&&json!("t-249")), "{}", answer.body);
+    let reason = failures[0]["failureReason"].as_str().unwrap();
+    assert!(reason.contains("the tags of sha256:") && reason.contains("ask again"), "{reason}");
+    let is_there = |tag: &str| {
+        hand.aws.with(|registry| {
+            let images = &registry.repositories["app"].images;
+            images.iter().any(|image| image.tags.contains(tag))
+        })
+    };
+    assert!(is_there("t-249"), "what was pushed meanwhile stays");
+    assert!(!is_there("t-000") && !is_there("t-150"), "the others are deleted: {}", answer.body);
+}
+
+#[test]
+fn a_tag_whose_image_is_gone_and_that_names_another_one_by_now_stays() {
+    let (hand, _) = Hand::start().with_app();
+    hand.aws.fault(
+        "ListTaskDefinitions",
+        Fault::Then(|registry, _| {
+            let app = registry.repositories.get_mut("app").unwrap();
+            app.images.retain(|image| !image.tags.contains("build"));
+            app.push("the next build", &["build"]);
+        }),
+        1,
+    );
+    let detail = hand.delete(&by_tag("build")).problem(409, "changed-meanwhile");
+    assert!(detail.contains("the tags of"), "{detail}");
+    assert_eq!(hand.count(), Some(6));
+}
+
+#[test]
 fn a_repository_with_too_many_images_for_the_time_stays() {
     let (hand, _) = Hand::within(LITTLE).with_app();
     // The call that reads the children of image indexes succeeds; later ones are throttled.

@@ -109,6 +109,44 @@ fn check_warns_of_a_source_that_is_ignored_until_a_day_that_is_over() {
 }
 
 #[test]
+fn check_warns_of_a_policy_that_may_leave_almost_nothing_and_does_not_fail() {
+    let folder = Folder::new();
+    let policies = |limits: &str| {
+        let entry = "  - name: everything\n    repositories: ['*']\n    apply: delete\n";
+        let rules = "    rules:\n      - { selection: any, maximumNumberOfImages: 1 }\n";
+        folder.file("policies.yaml", format!("policies:\n{entry}{rules}{limits}"))
+    };
+    let dangerous = policies("    limits: { images: 1000, percent: 100 }\n");
+    let output = steward(&["check", &dangerous]);
+    assert_eq!(output.status.code(), Some(0), "it may be meant");
+    let printed = folder.plain(&output.stdout);
+    assert!(
+        printed.starts_with("policies.yaml:6:9: /policies/0/rules/0: leaves-almost-nothing: rule 1 deletes every image but the youngest 1, and the limits let it"),
+        "{printed}"
+    );
+    assert!(
+        printed.contains("6 |       - { selection: any") && printed.contains("`keep: { newest: 3 }`"),
+        "{printed}"
+    );
+    assert!(stderr(&output).contains("valid: 1 policy, hash "), "{}", stderr(&output));
+    let output = steward(&["check", "--output", "json", &dangerous]);
+    assert_eq!(output.status.code(), Some(0));
+    let findings: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&findings[0]["level"], &findings[0]["line"]), (&"warning".into(), &6.into()));
+    let github = stdout(&steward(&["check", "--output", "github", &dangerous]));
+    assert!(github.starts_with("::warning file="), "{github}");
+    // With something else that is wrong it fails as ever, and without limits that are switched off there is nothing to say.
+    let other =
+        "  - { name: other, repositories: [a], rules: [{ selection: untagged, maximumAgeLimit: 1 }] }\n";
+    let unreachable = policies(&format!("    limits: {{ percent: 100 }}\n{other}"));
+    assert_eq!(steward(&["check", &unreachable]).status.code(), Some(1));
+    let stopped = steward(&["check", &policies("")]);
+    assert_eq!((stdout(&stopped), stopped.status.code()), (String::new(), Some(0)));
+    let explained = stdout(&steward(&["explain-code", "leaves-almost-nothing"]));
+    assert!(explained.contains("maximumNumberOfImages: 1"), "{explained}");
+}
+
+#[test]
 fn numbers_of_hundreds_of_digits_are_not_repeated_in_messages() {
     let folder = Folder::new();
     let long = "9".repeat(300);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tests::binaries::{binary, fixture, workspace};
 use tests::cloud;
-use tests::ecr_stub::{EcrStub, Fault, Repository};
+use tests::ecr_stub::{EcrStub, Fault, OPERATIONS, Repository};
 use tests::runtime_api::Function;
+use tests::template;
 
 const NOW: &str = "2026-11-23T00:00:00Z";
 
@@ -161,10 +162,17 @@ fn a_preview_over_http_is_that_of_a_direct_invocation() {
     let event = fs::read_to_string(workspace().join("tests/events/lifecycle-preview.json")).unwrap();
     let expected = function.invoke(event.clone()).response();
     assert_eq!(ask(&function, "POST", &serde_json::from_str(&event).unwrap()), (200, expected));
-    let bad = json!({ "lifecyclePolicy": { "rules": [{}] }, "imageDetails": [] });
-    let (status, problem) = ask(&function, "POST", &bad);
-    assert_eq!((status, &problem["type"]), (400, &json!("urn:ecr-steward:problem:invalid-request")));
-    assert!(!problem["findings"].as_array().unwrap().is_empty());
+    let rules = json!({ "rules": [{}] });
+    for (field, policy) in
+        [("lifecyclePolicy", rules.clone()), ("lifecyclePolicyText", rules.to_string().into())]
+    {
+        let (status, problem) = ask(&function, "POST", &json!({ field: policy, "imageDetails": [] }));
+        assert_eq!((status, &problem["type"]), (400, &json!("urn:ecr-steward:problem:invalid-request")));
+        let findings = problem["findings"].as_array().unwrap().iter();
+        let place = format!("/{field}/rules/0");
+        let is_there = |finding: &Value| finding["pointer"].as_str().unwrap().starts_with(&place);
+        assert!(findings.len() > 1 && findings.clone().all(is_there), "places in the request: {problem:#}");
+    }
     assert_eq!(ask(&function, "GET", &json!({})).0, 405);
 }
 
@@ -219,6 +227,43 @@ fn a_repository_is_previewed_as_it_is_with_its_own_policy_and_what_is_in_use() {
     let findings: Vec<&Value> = report["findings"].as_array().unwrap().iter().map(|f| &f["code"]).collect();
     assert!(findings.contains(&&json!("usage-unknown")), "{report:#}");
     aws.heal();
+    // What counts as use, and what does not matter, is as the policies file says; who may pull and reports nothing is unknown.
+    let request = json!({ "repositoryName": "app" });
+    let unknown = |function: &Function| -> Vec<String> {
+        let (_, report) = ask(function, "POST", &request);
+        let findings = report["findings"].as_array().unwrap().iter();
+        let unknown = findings.filter(|finding| finding["code"] == "usage-unknown");
+        unknown.map(|finding| finding["message"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(unknown(&function), [""; 0]);
+    aws.with(|registry| {
+        let partner = json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "ecr:BatchGetImage",
+            "Principal": { "AWS": "arn:aws:iam::111111111111:root" } }] });
+        registry.repositories.get_mut("app").unwrap().policy = Some(partner.to_string());
+    });
+    assert!(unknown(&function)[0].contains("111111111111"), "{:?}", unknown(&function));
+    let file =
+        |text: &str| aws.cloud(|cloud| cloud.upload(&format!("{}/policies.yaml", cloud::BUCKET), text));
+    file("policies: []\nusage: { ignore: [{ source: account/111111111111, reason: nothing runs there }] }\n");
+    assert_eq!(unknown(&function), [""; 0]);
+    file("policies: []\nusage: { lists: [{ key: usage/shop.json }] }\n");
+    assert!(unknown(&function).iter().any(|finding| finding.contains("usage/shop.json")));
+    file("policies: {}\n");
+    assert!(unknown(&function).iter().any(|finding| finding.contains("policies.yaml is not valid")));
+    file("policies: []\n");
+    // What it read is within its role.
+    let mut keys = template::keys("LifecyclePreviewFunction", "s3:GetObject");
+    keys.extend(template::keys("ReadUsagePolicy", "s3:GetObject"));
+    let mut actions = template::actions("LifecyclePreviewFunction");
+    actions.extend(template::actions("ReadUsagePolicy"));
+    for call in aws.calls() {
+        if call.operation == "GetObject" {
+            let key = call.request["key"].as_str().unwrap().replace(&format!("{}/", cloud::BUCKET), "");
+            assert!(keys.iter().any(|pattern| template::is_match(pattern, &key)), "{key}");
+        } else if OPERATIONS.contains(&call.operation.as_str()) {
+            assert!(actions.contains(&format!("ecr:{}", call.operation)), "{}", call.operation);
+        }
+    }
     let (status, problem) = ask(&function, "POST", &json!({ "repositoryName": "missing" }));
     assert_eq!((status, &problem["type"]), (404, &json!("urn:ecr-steward:problem:repository-not-found")));
     assert_eq!(ask(&function, "POST", &json!({ "repositoryName": "Not a name" })).0, 400);

@@ -669,6 +669,189 @@ fn bad_requests_make_no_call_at_all() {
 }
 
 #[test]
+fn a_body_with_more_mistakes_than_an_answer_has_room_for_gets_an_answer_that_lambda_carries() {
+    let api = Api::start(PLENTY);
+    let rules: Vec<Value> =
+        (0..60_000).map(|number| json!({ "selection": format!("odd-{number}") })).collect();
+    let fields: serde_json::Map<String, Value> =
+        (0..200_000).map(|number| (format!("field-{number}"), json!(1))).collect();
+    let tags: Vec<Value> = (0..100_000).map(|_| json!({ "Key": "aws:x" })).collect();
+    let long = "x".repeat(4_000_000);
+    for (method, target, body) in [
+        ("POST", "/repositories", json!({ "repositoryName": "app", "lifecyclePolicy": { "rules": rules } })),
+        ("PUT", "/repositories/app", Value::Object(fields)),
+        ("PATCH", "/repositories/app", json!({ "tags": tags })),
+        ("POST", "/repositories/app", json!({ (long.as_str()): 1 })),
+        ("POST", "/repositories", json!({ "repositoryName": &long })),
+        ("POST", "/deletions/app", json!({ "imageIds": [{ (long.as_str()): 1 }] })),
+        ("POST", "/restorations/app", json!({ "runId": &long })),
+    ] {
+        let refused = api.ask(method, target, &body);
+        let detail = refused.problem(400, "invalid-request");
+        let findings = refused.body["findings"].as_array().unwrap().len();
+        assert!((1..=100).contains(&findings), "{method} {target}: {findings}");
+        // Lambda carries 6 MB, and a person reads less.
+        let bytes = refused.body.to_string().len();
+        assert!(bytes < 200_000, "{method} {target}: {bytes} bytes");
+        assert_eq!(findings == 100, detail.contains(" more"), "{detail}");
+    }
+    assert!(api.ecr.calls().is_empty());
+}
+
+#[test]
+fn a_policy_of_somebody_else_is_in_the_journal_before_another_one_replaces_it() {
+    let api = Api::start(PLENTY);
+    let terraform = policy_of(&older_than(30)).to_json();
+    let replaced = |api: &Api| -> Vec<Value> {
+        let keys = api.ecr.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+        let texts =
+            keys.iter().map(|key| api.ecr.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{key}"))));
+        texts.map(|text| serde_json::from_str(&text.unwrap()).unwrap()).collect()
+    };
+    for (number, spec) in [
+        json!({ "lifecyclePolicy": older_than(5) }),
+        json!({}),
+        json!({ "lifecyclePolicy": { "skip": true } }),
+    ]
+    .iter()
+    .enumerate()
+    {
+        api.ecr.with(|registry| registry.repositories.clear());
+        api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } }));
+        api.change("app", |app| {
+            app.push("image", &["latest"]);
+            app.lifecycle_policy = Some(terraform.clone());
+        });
+        // What cannot be written down is not replaced.
+        let before = api.ecr.snapshot();
+        api.ecr.fault_at("PutObject", "journal/", Fault::Denied);
+        let detail = api.ask("PUT", "/repositories/app", spec).problem(500, "not-permitted");
+        assert!(detail.contains("nothing was changed"), "{detail}");
+        api.ecr.heal();
+        assert_eq!((api.ecr.snapshot(), api.record("app")), (before, None), "{spec}");
+
+        api.ecr.forget_calls();
+        assert_eq!(api.ask("PUT", "/repositories/app", spec).status, 200);
+        let lines = replaced(&api);
+        assert_eq!(lines.len(), number + 1, "{spec}");
+        let line = lines.iter().max_by_key(|line| line["at"].as_str().map(str::to_owned)).unwrap();
+        assert_eq!(
+            (&line["repositoryName"], &line["lifecyclePolicyText"], &line["by"]["principal"]),
+            (&json!("app"), &json!(terraform), &json!(gateway::CALLER)),
+            "{line}"
+        );
+        let replaced_by = api.repository("app").lifecycle_policy.unwrap_or_default();
+        assert_eq!(line["replacedBy"], replaced_by);
+        let is_journal = |call: &tests::ecr_stub::Call| {
+            call.operation == "PutObject" && call.request["key"].as_str().unwrap().contains("journal/")
+        };
+        let calls = api.ecr.calls();
+        let written = calls.iter().position(is_journal).unwrap();
+        let changed = calls.iter().position(|call| {
+            call.operation.ends_with("LifecyclePolicy") && !call.operation.starts_with("Get")
+        });
+        assert!(changed.is_some_and(|changed| written < changed), "{calls:?}");
+    }
+    // What this stack attached itself is in its record.
+    let count = replaced(&api).len();
+    api.create(&json!({ "repositoryName": "own", "lifecyclePolicy": older_than(9) }));
+    api.ask("PUT", "/repositories/own", &json!({ "lifecyclePolicy": older_than(5) }));
+    assert_eq!(replaced(&api).len(), count);
+}
+
+#[test]
+fn more_accounts_than_a_policy_has_room_for_are_refused_where_they_are_before_anything_is_made() {
+    let api = Api::start(PLENTY);
+    let access = |accounts: u64, lambda: bool| {
+        let ids: Vec<String> =
+            (0..accounts).map(|number| format!("{:012}", 100_000_000_000 + number)).collect();
+        json!({ "repositoryName": "app", "pullAccess": { "accountIds": ids, "lambda": lambda } })
+    };
+    for (spec, method, target) in
+        [(access(400, false), "POST", "/repositories"), (access(150, true), "PUT", "/repositories/app")]
+    {
+        let refused = api.ask(method, target, &spec);
+        let detail = refused.problem(400, "invalid-request");
+        assert!(detail.contains("name the organisation instead"), "{detail}");
+        assert_eq!(refused.body["findings"][0]["pointer"], "/pullAccess/accountIds");
+    }
+    assert!(api.ecr.calls().is_empty());
+    assert_eq!(api.create(&access(300, false)).status, 201, "as many as there is room for");
+}
+
+#[test]
+fn tags_are_replaced_also_where_there_is_no_room_for_the_old_ones_beside_the_new_ones() {
+    let api = Api::start(PLENTY);
+    let tags = |letter: char| -> Vec<Value> {
+        (0..49).map(|number| json!({ "Key": format!("{letter}{number}"), "Value": "" })).collect()
+    };
+    api.create(&json!({ "repositoryName": "app", "tags": tags('a') }));
+    let before = api.ecr.snapshot();
+    // What fails on the way is taken back.
+    api.ecr.fault("TagResource", Fault::Denied, 1);
+    api.ask("PUT", "/repositories/app", &json!({ "tags": tags('b') })).problem(500, "not-permitted");
+    assert_eq!(api.ecr.snapshot(), before);
+    let updated = api.ask("PUT", "/repositories/app", &json!({ "tags": tags('b') }));
+    assert_eq!(updated.status, 200, "{}", updated.body);
+    let tags = api.repository("app").tags;
+    assert!(tags.len() == 49 && tags.keys().all(|key| key.starts_with('b')), "{tags:?}");
+}
+
+#[test]
+fn the_uri_of_a_repository_is_not_made_a_name_and_one_that_has_such_a_name_can_be_managed() {
+    let api = Api::start(PLENTY);
+    let uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/team/app";
+    let refused = api.create(&json!({ "repositoryName": uri }));
+    let detail = refused.problem(400, "invalid-request");
+    assert!(detail.contains("begins with the host of a registry; write `team/app`"), "{detail}");
+    assert_eq!(refused.body["findings"][0]["pointer"], "/repositoryName");
+    let path = format!("/repositories/{uri}");
+    let detail = api.ask("POST", &path, &json!({})).problem(400, "invalid-request");
+    assert!(detail.contains("write `team/app`"), "{detail}");
+    assert!(api.ecr.calls().is_empty());
+    // Somebody made it with another tool.
+    api.create(&json!({ "repositoryName": "team/app" }));
+    api.ecr.with(|registry| {
+        let mut app = registry.repositories.remove("team/app").unwrap();
+        app.described["repositoryName"] = uri.into();
+        app.described["repositoryArn"] =
+            format!("arn:aws:ecr:eu-west-1:123456789012:repository/{uri}").into();
+        registry.repositories.insert(uri.to_owned(), app);
+    });
+    assert_eq!(api.ask("GET", &path, &Value::Null).status, 200);
+    assert_eq!(api.ask("PATCH", &path, &json!({ "imageTagMutability": "IMMUTABLE" })).status, 200);
+    assert_eq!(api.ask("DELETE", &path, &Value::Null).status, 204);
+}
+
+#[test]
+fn a_repository_policy_that_is_no_policy_is_refused_in_plain_words() {
+    let api = Api::start(PLENTY);
+    for (text, expected) in [
+        ("not json", "not JSON: `not` is no value"),
+        ("", "not JSON: the text ends"),
+        ("[]", "it has no `Statement`"),
+        ("{\"Statement\": [}", "not JSON: `}`"),
+    ] {
+        let refused = api.create(&json!({ "repositoryName": "app", "repositoryPolicyText": text }));
+        let detail = refused.problem(400, "invalid-request");
+        assert!(detail.starts_with("/repositoryPolicyText: ") && detail.contains(expected), "{detail}");
+    }
+    assert!(api.ecr.calls().is_empty());
+}
+
+#[test]
+fn names_of_keys_that_ecr_does_not_take_are_refused_where_they_are() {
+    let api = Api::start(PLENTY);
+    for key in [" ".to_owned(), "k".repeat(2049), "alias/mine".to_owned()] {
+        let encryption = json!({ "encryptionType": "KMS", "kmsKey": key });
+        let refused = api.create(&json!({ "repositoryName": "app", "encryptionConfiguration": encryption }));
+        refused.problem(400, "invalid-request");
+        assert_eq!(refused.body["findings"][0]["pointer"], "/encryptionConfiguration/kmsKey");
+    }
+    assert!(api.ecr.calls().is_empty());
+}
+
+#[test]
 fn transient_errors_are_waited_out() {
     for fault in [Fault::Throttled, Fault::ServerError, Fault::Unavailable, Fault::Cut] {
         let api = Api::start(PLENTY);
@@ -707,6 +890,52 @@ fn a_creation_that_was_killed_is_completed_by_the_next_request() {
     assert_eq!(completed.status, 201, "{}", completed.body);
     let made = api.repository("app");
     assert!(made.lifecycle_policy.is_some() && made.tags.len() == 1, "{made:?}");
+}
+
+#[test]
+fn a_repository_is_deleted_also_where_the_answer_to_the_deletion_was_lost() {
+    let api = Api::start(PLENTY);
+    for (target, has_images) in [
+        ("/repositories/app", false),
+        ("/repositories/app?force=true", false),
+        ("/repositories/app?force=true", true),
+    ] {
+        api.create(&json!({ "repositoryName": "app" }));
+        if has_images {
+            api.change("app", |app| drop(app.push("image", &["latest"])));
+        }
+        api.ecr.fault("DeleteRepository", Fault::AfterEffect(Box::new(Fault::Cut)), 1);
+        let deleted = api.ask("DELETE", target, &Value::Null);
+        assert_eq!((deleted.status, api.record("app")), (204, None), "{target}: {}", deleted.body);
+        assert!(api.ecr.snapshot().is_empty());
+        api.ask("DELETE", target, &Value::Null).problem(404, "repository-not-found");
+    }
+}
+
+#[test]
+fn images_are_deleted_also_where_the_answer_to_the_deletion_was_lost() {
+    let mut image = String::new();
+    let mut tagged = String::new();
+    let api = Api::start(PLENTY).with_images(|app| {
+        image = app.push("image", &["v1"]);
+        tagged = app.push("other", &["v2", "latest"]);
+    });
+    api.ecr.fault("BatchDeleteImage", Fault::AfterEffect(Box::new(Fault::Cut)), 1);
+    let ids = json!({ "imageIds": [{ "imageDigest": image }, { "imageTag": "v2" }] });
+    let answer = api.ask("POST", "/deletions/app", &ids);
+    assert_eq!((answer.status, &answer.body["failures"]), (200, &json!([])), "{}", answer.body);
+    assert_eq!(
+        answer.body["imageIds"],
+        json!([{ "imageDigest": image }, { "imageDigest": tagged, "imageTag": "v2" }])
+    );
+    let left: Vec<Vec<String>> =
+        api.repository("app").images.into_iter().map(|image| image.tags.into_iter().collect()).collect();
+    assert_eq!(left, [["latest"]]);
+    // Asked for again, they are not there.
+    let again = api.ask("POST", "/deletions/app", &ids);
+    let codes: Vec<&Value> =
+        again.body["failures"].as_array().unwrap().iter().map(|failure| &failure["failureCode"]).collect();
+    assert_eq!((again.status, codes), (200, vec![&json!("ImageNotFound"); 2]));
 }
 
 /// Every call of every route fails in one way, which has to be a problem in time and change nothing.
@@ -959,6 +1188,9 @@ fn the_role_allows_what_the_function_does_and_nothing_else() {
     for spec in [&everything, &nothing, &everything] {
         assert_eq!(api.ask("PUT", "/repositories/app", spec).status, 200);
     }
+    for spec in [&nothing, &everything] {
+        assert_eq!(api.ask("PATCH", "/repositories/app", spec).status, 200);
+    }
     assert_eq!(api.ask("GET", "/repositories", &Value::Null).status, 200);
     // What has images and no record is looked into before a policy is put.
     api.ecr.cloud(|cloud| cloud.delete(&record_path("app")));
@@ -1001,4 +1233,124 @@ fn the_sample_event_creates_a_repository() {
     let answer = api.function.invoke(event).response();
     assert_eq!(answer["statusCode"], 201, "{answer}");
     assert!(api.repository("team/app").lifecycle_policy.is_some());
+}
+
+#[test]
+fn a_patch_changes_what_it_names_and_everything_else_stays_as_it_is() {
+    let api = Api::start(PLENTY);
+    let partner = json!({ "Version": "2012-10-17", "Statement": [{ "Sid": "Partner", "Effect": "Allow",
+        "Principal": { "AWS": "arn:aws:iam::222222222222:root" }, "Action": "ecr:BatchGetImage" }] });
+    api.create(
+        &json!({ "repositoryName": "app", "repositoryPolicyText": partner, "lifecyclePolicy": older_than(9),
+        "tags": [{ "Key": "team", "Value": "shop" }] }),
+    );
+    api.change("app", |app| {
+        // As CloudFormation and other tools leave a repository: what no request can ask for.
+        app.tags.insert("aws:cloudformation:stack-name".to_owned(), "shop".to_owned());
+        app.tags.insert("ecr-steward:stack-id".to_owned(), "stack".to_owned());
+        app.described["imageTagMutability"] = "MUTABLE".into();
+        app.described.as_object_mut().unwrap().remove("imageTagMutabilityExclusionFilters");
+        app.push("image", &["latest"]);
+    });
+    let before = api.repository("app");
+    let scanned = json!({ "imageScanningConfiguration": { "scanOnPush": true } });
+    let changed = api.ask("PATCH", "/repositories/app", &scanned);
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    let changes = changed.body["changes"].as_array().unwrap();
+    assert_eq!(
+        changes.iter().map(|change| &change["field"]).collect::<Vec<_>>(),
+        ["imageScanningConfiguration"]
+    );
+    let mut expected = before.clone();
+    expected.described["imageScanningConfiguration"] = json!({ "scanOnPush": true });
+    assert_eq!(api.repository("app"), expected);
+    assert_eq!(changed.body["repository"]["lifecyclePolicyStatus"], "ACTIVE");
+    // Again, and with nothing in it: nothing is written.
+    api.ecr.forget_calls();
+    for body in [&scanned, &json!({}), &json!({ "repositoryName": "app" })] {
+        let again = api.ask("PATCH", "/repositories/app", body);
+        assert_eq!((again.status, &again.body["changes"]), (200, &json!([])), "{}", again.body);
+    }
+    let is_read = |name: &String| ["Get", "List", "Describe"].iter().any(|verb| name.starts_with(verb));
+    assert!(api.ecr.operations().iter().all(is_read), "{:?}", api.ecr.operations());
+    // Tags are all tags, but for those that are not to be asked for.
+    api.ask("PATCH", "/repositories/app", &json!({ "tags": [{ "Key": "cost", "Value": "1" }] }));
+    let tags: Vec<String> = api.repository("app").tags.into_keys().collect();
+    assert_eq!(tags, ["aws:cloudformation:stack-name", "cost", "ecr-steward:stack-id"]);
+    let closed = api.ask("PATCH", "/repositories/app", &json!({ "pullAccess": {} }));
+    assert_eq!((closed.status, api.repository("app").policy), (200, None));
+    let policy = api.ask("PATCH", "/repositories/app", &json!({ "lifecyclePolicy": older_than(5) }));
+    assert_eq!(policy.body["repository"]["lifecyclePolicyStatus"], "ACTIVE", "{}", policy.body);
+    assert_eq!(api.repository("app").lifecycle_policy, Some(attached(&older_than(5))));
+}
+
+#[test]
+fn a_patch_leaves_a_lifecycle_policy_that_it_does_not_name_whosever_it_is() {
+    let api = Api::start(PLENTY);
+    let terraform = policy_of(&older_than(30)).to_json();
+    let conflicting = policy_of(&json!({ "rules": [
+        { "selection": { "tagPatternList": ["*"] }, "maximumNumberOfImages": 8 }] }))
+    .to_json();
+    for (policy, status) in
+        [(&terraform, "UNPROTECTED"), (&conflicting, "UNPROTECTED"), (&nothing(), "SUSPENDED")]
+    {
+        api.ecr.with(|registry| registry.repositories.clear());
+        api.create(&json!({ "repositoryName": "app", "lifecyclePolicy": { "skip": true } }));
+        api.change("app", |app| {
+            app.push("image", &["latest"]);
+            app.lifecycle_policy = Some(policy.clone());
+        });
+        let changed = api.ask("PATCH", "/repositories/app", &json!({ "imageTagMutability": "IMMUTABLE" }));
+        assert_eq!(changed.status, 200, "{}", changed.body);
+        assert_eq!(changed.body["repository"]["lifecyclePolicyStatus"], status);
+        let made = api.repository("app");
+        assert_eq!(
+            (made.described["imageTagMutability"].as_str(), made.lifecycle_policy.as_ref()),
+            (Some("IMMUTABLE"), Some(policy))
+        );
+        assert_eq!(api.record("app"), None);
+    }
+}
+
+#[test]
+fn a_patch_that_is_wrong_changes_nothing_and_says_where_it_is_wrong() {
+    let api = Api::start(PLENTY);
+    api.create(&json!({ "repositoryName": "app", "imageTagMutability": "IMMUTABLE" }));
+    let before = api.ecr.snapshot();
+    for (body, pointer) in [
+        (json!({ "imageTagMutabilityExclusionFilters": ["dev-*"] }), "/imageTagMutabilityExclusionFilters"),
+        (json!({ "imageTagMutability": null }), "/imageTagMutability"),
+        (json!({ "repositoryName": "other" }), "/repositoryName"),
+        (json!({ "tags": [{ "Key": "ecr-steward:protect", "Value": "" }] }), "/tags/0/Key"),
+        (json!({ "scanOnPush": true }), "/scanOnPush"),
+        (json!({ "lifecyclePolicy": { "rules": [] } }), "/lifecyclePolicy/rules"),
+    ] {
+        let refused = api.ask("PATCH", "/repositories/app", &body);
+        refused.problem(400, "invalid-request");
+        assert_eq!(refused.body["findings"][0]["pointer"], pointer, "{}", refused.body);
+    }
+    api.ask("PATCH", "/repositories/app", &Value::Null).problem(400, "invalid-request");
+    api.ask("PATCH", "/repositories", &json!({})).problem(405, "method-not-allowed");
+    api.ask("PATCH", "/repositories/none", &json!({})).problem(404, "repository-not-found");
+    let key = json!({ "encryptionConfiguration": { "encryptionType": "KMS" } });
+    api.ask("PATCH", "/repositories/app", &key).problem(409, "encryption-fixed");
+    assert_eq!(api.ecr.snapshot(), before);
+}
+
+#[test]
+fn a_patch_does_not_complete_a_repository_whose_creation_was_killed() {
+    let api = Api::start(PLENTY);
+    let spec = json!({ "repositoryName": "app", "pullAccess": { "lambda": true } });
+    api.create(&spec);
+    api.change("app", |app| {
+        app.lifecycle_policy = None;
+        app.policy = None;
+        app.tags.insert("ecr-steward:incomplete".to_owned(), "another-request".to_owned());
+    });
+    let changed = api.ask("PATCH", "/repositories/app", &json!({ "tags": [{ "Key": "a", "Value": "1" }] }));
+    assert_eq!(changed.status, 200, "{}", changed.body);
+    assert!(api.repository("app").tags.contains_key("ecr-steward:incomplete"));
+    assert_eq!(api.ask("PUT", "/repositories/app", &spec).status, 200);
+    let made = api.repository("app");
+    assert!(made.tags.is_empty() && made.policy.is_some() && made.lifecycle_policy.is_some(), "{made:?}");
 }

@@ -340,6 +340,85 @@ fn a_repository_is_adopted_when_asked_for_and_released_instead_of_deleted() {
     assert!(released.tags.is_empty() && released.images.len() == 1, "{released:?}");
 }
 
+/// A policy that lets another account pull.
+const PARTNER: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Partner","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::222222222222:root"},"Action":"ecr:BatchGetImage"}]}"#;
+
+#[test]
+fn who_may_pull_from_an_adopted_repository_is_not_shut_out_by_a_template_that_says_nothing_of_it() {
+    let cfn = CloudFormation::start(PLENTY);
+    cfn.by_hand("app");
+    let set = |policy: Option<&str>| {
+        cfn.ecr.with(|registry| {
+            registry.repositories.get_mut("app").unwrap().policy = policy.map(str::to_owned);
+        });
+    };
+    set(Some(PARTNER));
+    let before = cfn.ecr.snapshot();
+    let silent = json!({ "RepositoryName": "app", "AdoptExisting": "true" });
+    failed(
+        &cfn.create(&silent),
+        "app has a repository policy, and the properties do not say what is to become of it",
+    );
+    assert_eq!(cfn.ecr.snapshot(), before);
+    // What AWS Lambda wrote itself stays in any case.
+    let lambda = r#"{"Version":"2008-10-17","Statement":[{"Sid":"LambdaECRImageRetrievalPolicy","Effect":"Allow","Principal":{"Service":"lambda.amazonaws.com"},"Action":["ecr:BatchGetImage","ecr:GetDownloadUrlForLayer"]}]}"#;
+    set(Some(lambda));
+    assert_eq!(succeeded(&cfn.create(&silent)), "app");
+    assert!(cfn.repository("app").policy.unwrap().contains("LambdaECRImageRetrievalPolicy"));
+    succeeded(&cfn.delete("app", &silent));
+    // Said once, it is done.
+    set(Some(PARTNER));
+    let mut closed = silent.clone();
+    closed["PullAccess"] = json!({});
+    assert_eq!(succeeded(&cfn.create(&closed)), "app");
+    assert_eq!(cfn.repository("app").policy, None);
+}
+
+#[test]
+fn the_lifecycle_policy_of_an_adopted_repository_is_in_the_journal_with_the_stack_that_replaced_it() {
+    let cfn = CloudFormation::start(PLENTY);
+    cfn.by_hand("app");
+    let terraform = r#"{"rules":[{"rulePriority":10,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":30},"action":{"type":"expire"}}]}"#;
+    cfn.ecr.cloud(|cloud| cloud.delete(&format!("{BUCKET}/state/protection/app.json")));
+    cfn.ecr.with(|registry| {
+        registry.repositories.get_mut("app").unwrap().lifecycle_policy = Some(terraform.to_owned());
+    });
+    succeeded(&cfn.create(&json!({ "RepositoryName": "app", "AdoptExisting": "true" })));
+    let keys = cfn.ecr.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+    let [key] = &keys[..] else { panic!("{keys:?}") };
+    let line = cfn.ecr.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/{key}"))).unwrap();
+    let line: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["lifecyclePolicyText"], &line["by"]["principal"]), (&json!(terraform), &json!(STACK)));
+    assert!(line["runId"].as_str().unwrap().starts_with("stack-"), "{line}");
+}
+
+#[test]
+fn what_another_resource_left_behind_is_reported_with_the_way_to_take_it_over() {
+    let cfn = CloudFormation::start(PLENTY);
+    let properties = json!({ "RepositoryName": "app", "AdoptExisting": "true" });
+    succeeded(&cfn.create(&properties));
+    let mut other = cfn.event("Create", None, &properties, &Value::Null);
+    other["StackId"] = STACK.replace("0a1b2c3d", "ffffffff").into();
+    let reason = failed_with(&cfn.send(&other), "belongs to Web of arn:aws:cloudformation");
+    let tags = ["ecr-steward:stack-id", "ecr-steward:logical-id"];
+    assert!(tags.iter().all(|tag| reason.contains(tag)) && reason.contains("untag-resource"), "{reason}");
+    // As it says.
+    cfn.ecr.with(|registry| {
+        let app = registry.repositories.get_mut("app").unwrap();
+        app.tags.retain(|key, _| !tags.contains(&key.as_str()));
+    });
+    assert_eq!(succeeded(&cfn.send(&other)), "app");
+}
+
+#[test]
+fn more_accounts_than_a_policy_has_room_for_fail_where_they_are() {
+    let cfn = CloudFormation::start(PLENTY);
+    let ids: Vec<String> = (0..400).map(|number| format!("{:012}", 100_000_000_000_u64 + number)).collect();
+    let properties = json!({ "RepositoryName": "app", "PullAccess": { "AccountIds": ids } });
+    failed(&cfn.create(&properties), "/PullAccess/AccountIds: invalid-repository-policy");
+    assert!(cfn.names().is_empty());
+}
+
 #[test]
 fn the_policy_of_an_adopted_repository_with_images_waits_for_a_run_to_protect_them() {
     let cfn = CloudFormation::start(PLENTY);

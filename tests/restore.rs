@@ -484,6 +484,52 @@ fn without_its_repository_nothing_comes_back_and_the_way_out_is_reported() {
 }
 
 #[test]
+fn an_image_that_was_asked_for_by_its_tag_is_named_by_it_whatever_becomes_of_it() {
+    let (site, app) = Site::start();
+    let ids = json!({ "imageIds": [{ "imageTag": "one" }, { "imageTag": "two" }] });
+    let tags = json!(["one", "two"]);
+    let printed = |expected: &str| {
+        let output = site.terminal(&["images", "restore", "app:two"]);
+        let text = stdout(&output);
+        assert!(text.contains(&format!("  two ({}){expected}", app.two)), "{text}");
+    };
+    // It is there.
+    let report = site.restore(&ids);
+    assert_eq!(
+        (&report["images"][0]["outcome"], &report["images"][0]["requestedTags"]),
+        (&json!("UNCHANGED"), &tags)
+    );
+    printed(" is there");
+    // It would be put back, and is.
+    site.delete(&[&app.two]);
+    printed(", with one, would be put back");
+    let report = site.restore(&ids);
+    assert_eq!(
+        (&report["images"][0]["outcome"], &report["images"][0]["requestedTags"]),
+        (&json!("RESTORED"), &tags)
+    );
+    // It does not come back.
+    site.delete(&[&app.two]);
+    let manifest = site.journal(is_removals)[0]["imageManifest"].as_str().unwrap().to_owned();
+    site.aws.with(|registry| registry.repositories.get_mut("app").unwrap().collect(&manifest));
+    let report = site.restore(&ids);
+    let failure = &report["failures"][0];
+    assert_eq!(
+        (&failure["failureCode"], &failure["requestedTags"]),
+        (&json!("LayersNotFound"), &tags),
+        "{report:#}"
+    );
+    printed(" does not come back: ECR does not have");
+    // By its digest it is named by that, and a tag that was never there as one.
+    let report = site.restore(&json!({ "imageIds": [{ "imageDigest": app.two }] }));
+    assert_eq!(report["failures"][0]["requestedTags"], Value::Null);
+    let text = stdout(&site.terminal(&["images", "restore", "app:nothing"]));
+    assert!(text.contains("  the tag nothing does not come back"), "{text}");
+    site.aws.with(|registry| registry.repositories.remove("app"));
+    printed(" does not come back: there is no repository of this name any more");
+}
+
+#[test]
 fn who_restored_what_is_in_the_journal_before_and_nothing_is_restored_that_is_not() {
     let (site, app) = Site::start();
     site.delete(&[&app.two]);

@@ -1556,6 +1556,159 @@ mod deployed {
         assert!(output.contains("team/app has 5 images, and is still there"), "{output}");
     }
 
+    /// What `repository update` prints and says, one after the other.
+    fn update(aws: &EcrStub, options: &[&str]) -> (String, String) {
+        let output = run(aws, &[&["repository", "update", "shop/web"], options].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        (stdout(&output), stderr(&output))
+    }
+
+    #[test]
+    fn an_option_changes_what_it_names_and_what_no_option_names_stays() {
+        let aws = deployed();
+        let create = ["--resource-tag", "a=1", "--resource-tag", "b=2", "--pull-account", "111111111111"];
+        succeed(run(&aws, &[&["repository", "create", "shop/web"], &create[..]].concat()));
+        let web = || aws.with(|registry| registry.repositories["shop/web"].clone());
+        // Another tag and another account, beside those that are there.
+        let (changed, _) = update(&aws, &["--resource-tag", "c=3", "--resource-tag", "a=0"]);
+        assert!(changed.starts_with("tags: "), "{changed}");
+        let tags: Vec<String> = web().tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        assert_eq!(tags, ["a=0", "b=2", "c=3"]);
+        let (changed, _) = update(&aws, &["--pull-account", "222222222222"]);
+        assert_eq!(changed.lines().count(), 1, "one line a change: {changed}");
+        let policy = web().policy.unwrap();
+        assert!(policy.contains("111111111111") && policy.contains("222222222222"), "{policy}");
+        let shown = succeed(run(&aws, &["repository", "show", "shop/web"]));
+        assert!(
+            shown.contains("Pulled by       the account 111111111111, the account 222222222222"),
+            "{shown}"
+        );
+
+        // As AWS CloudFormation, Terraform and the dead man's switch leave it.
+        let terraform = r#"{"rules":[{"rulePriority":10,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":30},"action":{"type":"expire"}}]}"#;
+        let suspended =
+            shared::domain::enforcement::in_use_protection::TakesNothing::new().unwrap().to_json();
+        for policy in [terraform, &suspended] {
+            aws.with(|registry| {
+                let web = registry.repositories.get_mut("shop/web").unwrap();
+                web.tags.insert("aws:cloudformation:stack-name".to_owned(), "shop".to_owned());
+                web.lifecycle_policy = Some(policy.to_owned());
+            });
+            let before = web();
+            let (changed, _) = update(&aws, &["--scan-on-push"]);
+            assert!(changed.starts_with("imageScanningConfiguration: "), "{changed}");
+            let mut expected = before.clone();
+            expected.described["imageScanningConfiguration"] = json!({ "scanOnPush": true });
+            assert_eq!(web(), expected);
+            aws.with(|registry| *registry.repositories.get_mut("shop/web").unwrap() = before);
+        }
+        let shown = succeed(run(&aws, &["repository", "show", "shop/web"]));
+        assert!(shown.contains("SUSPENDED: the policy is suspended"), "and why: {shown}");
+        update(&aws, &["--resource-tag", "d=4"]);
+        assert_eq!(web().tags.len(), 5, "{:?}", web().tags);
+
+        // A policy that somebody wrote is not written over by an account.
+        let own = r#"{"Statement":[{"Sid":"Partner","Effect":"Allow","Principal":"*","Action":"ecr:BatchGetImage"}]}"#;
+        aws.with(|registry| registry.repositories.get_mut("shop/web").unwrap().policy = Some(own.to_owned()));
+        let refused = refusal(signed_in(&aws).args([
+            "repository",
+            "update",
+            "shop/web",
+            "--pull-account",
+            "333333333333",
+        ]));
+        assert!(refused.contains("a repository policy of its own"), "{refused}");
+        assert_eq!(web().policy.as_deref(), Some(own));
+        let shown = succeed(run(&aws, &["repository", "show", "shop/web"]));
+        assert!(shown.contains(r#"Pulled by       {"Statement":[{"Action":"ecr:BatchGetImage""#), "{shown}");
+        let nothing = run(&aws, &["repository", "update", "shop/web"]);
+        assert_eq!(nothing.status.code(), Some(2), "it does not say what to change");
+    }
+
+    #[test]
+    fn a_file_says_all_of_a_repository_and_options_go_before_it() {
+        let (aws, folder) = (deployed(), tempfile::tempdir().unwrap());
+        succeed(run(&aws, &["repository", "create", "shop/web", "--resource-tag", "a=1"]));
+        let file = folder.path().join("repository.yaml");
+        fs::write(
+            &file,
+            "imageTagMutability: IMMUTABLE\nimageTagMutabilityExclusionFilters: [dev-*]\nlifecyclePolicy: { skip: true }\n",
+        )
+        .unwrap();
+        update(&aws, &["--file", file.to_str().unwrap(), "--scan-on-push"]);
+        let web = aws.with(|registry| registry.repositories["shop/web"].clone());
+        assert!(web.tags.is_empty() && web.lifecycle_policy.is_none(), "{web:?}");
+        assert_eq!(web.described["imageTagMutabilityExclusionFilters"][0]["filter"], "dev-*");
+        assert_eq!(web.described["imageScanningConfiguration"]["scanOnPush"], true);
+    }
+
+    #[test]
+    fn a_repository_that_is_deleted_by_force_takes_the_layers_of_its_images_along_as_the_question_says() {
+        let aws = deployed();
+        let asked = refusal(signed_in(&aws).args(["repository", "delete", "team/app", "--force"]));
+        assert!(
+            asked.contains(
+                "The journal keeps their manifests, but ECR deletes their layers with the repository"
+            ) && asked.contains("delete the images first (`ecr-steward images delete`)"),
+            "{asked}"
+        );
+        succeed(run(&aws, &["repository", "delete", "team/app", "--force", "--yes"]));
+        let journal = aws.cloud(|cloud| cloud.keys(BUCKET, "journal/"));
+        assert!(journal.iter().any(|key| key.contains("/team/app/")), "{journal:?}");
+        let gone = run(&aws, &["images", "restore", "team/app:latest"]);
+        assert!(
+            stdout(&gone).contains("latest (sha256:") && gone.status.code() == Some(1),
+            "{}",
+            stdout(&gone)
+        );
+        // Another repository of this name has none of the layers.
+        succeed(run(&aws, &["repository", "create", "team/app"]));
+        for apply in [&[][..], &["--apply"]] {
+            let output = run(&aws, &[&["images", "restore", "team/app:latest"], apply].concat());
+            assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+            assert!(stdout(&output).contains("does not come back: ECR does not have"), "{}", stdout(&output));
+        }
+        // Where the repository stays, they come back.
+        succeed(run(&aws, &["images", "delete", "team/web", "ci-1", "--yes"]));
+        succeed(run(&aws, &["images", "restore", "team/web:ci-1", "--apply"]));
+    }
+
+    #[test]
+    fn a_policy_of_somebody_else_that_a_command_replaced_is_put_back_by_another_one() {
+        let (aws, folder) = (deployed(), tempfile::tempdir().unwrap());
+        let terraform = r#"{"rules":[{"rulePriority":10,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":30},"action":{"type":"expire"}}]}"#;
+        let app = || aws.with(|registry| registry.repositories["team/app"].clone());
+        aws.with(|registry| {
+            registry.repositories.get_mut("team/app").unwrap().lifecycle_policy = Some(terraform.to_owned());
+        });
+        let policy = folder.path().join("policy.yaml");
+        fs::write(&policy, "rules: [{ selection: untagged, maximumAgeLimit: 3 }]\n").unwrap();
+        succeed(run(
+            &aws,
+            &["repository", "update", "team/app", "--lifecycle-policy", policy.to_str().unwrap()],
+        ));
+        assert_ne!(app().lifecycle_policy.as_deref(), Some(terraform));
+        succeed(run(&aws, &["policy", "restore", "team/app", "--stack", "ecr-steward", "--apply"]));
+        assert_eq!(app().lifecycle_policy.as_deref(), Some(terraform));
+    }
+
+    #[test]
+    fn what_the_api_refuses_is_reported_with_the_commands_of_a_terminal() {
+        let aws = deployed();
+        succeed(run(&aws, &["repository", "create", "shop/web", "--scan-on-push"]));
+        let refused = refusal(signed_in(&aws).args(["repository", "create", "shop/web"]));
+        assert!(
+            refused.contains("`ecr-steward repository update shop/web` changes what its options name")
+                && !refused.contains("PUT"),
+            "{refused}"
+        );
+        let refused = refusal(signed_in(&aws).args(["repository", "show", "shop/none"]));
+        assert!(
+            refused.contains("`ecr-steward repository create` creates one") && !refused.contains("POST"),
+            "{refused}"
+        );
+    }
+
     #[test]
     fn images_are_listed_and_those_in_use_are_not_deleted() {
         let aws = deployed();

@@ -18,8 +18,21 @@ pub(crate) struct Problem {
     findings: Vec<String>,
 }
 
-/// What the API calls a parameter of the query is an option at a terminal.
-const OPTIONS: [(&str, &str); 2] = [("`?inUse=true`", "`--in-use`"), ("`?force=true`", "`--force`")];
+/// What the API calls a parameter of the query is an option at a terminal, and a request is a command.
+const OPTIONS: [(&str, &str); 3] = [
+    ("`?inUse=true`", "`--in-use`"),
+    ("`?force=true`", "`--force`"),
+    ("POST /repositories creates one", "`ecr-steward repository create` creates one"),
+];
+
+/// The advice on a repository that exists otherwise, as a command.
+fn with_command(detail: String) -> String {
+    let advice = detail.split_once("PUT /repositories/").and_then(|(before, rest)| {
+        let (name, after) = rest.split_once(" makes it as asked for, as far as it can be changed")?;
+        Some(format!("{before}`ecr-steward repository update {name}` changes what its options name{after}"))
+    });
+    advice.unwrap_or(detail)
+}
 
 impl Problem {
     fn of(answer: &HttpAnswer) -> Self {
@@ -40,7 +53,9 @@ impl Problem {
             detail if detail.is_empty() => format!("HTTP status {}", answer.status),
             // Everything that is wrong is said below.
             _ if findings.len() > 1 && answer.status == 400 => format!("{} problems", findings.len()),
-            detail => OPTIONS.iter().fold(detail, |detail, (query, option)| detail.replace(query, option)),
+            detail => with_command(
+                OPTIONS.iter().fold(detail, |detail, (query, option)| detail.replace(query, option)),
+            ),
         };
         let repeats = matches!(findings.as_slice(), [finding] if detail.contains(finding.as_str()) || detail.contains(
             finding.split_once(": ").map_or(finding.as_str(), |(_, message)| message)));

@@ -25,14 +25,16 @@ use crate::{Failure, Outcome, explain_code, output};
 /// Examines each policy as ECR would, and policies.yaml and builds.yaml as the stack does, and prints everything that is wrong
 /// as FILE:LINE:COLUMN: /json/pointer: code: message (the pointer / is the document as a whole), with the line of the file. Warns
 /// of what is valid and can never act: prefixes and patterns that no tag matches, rules and entries that others come before, sources
-/// that were ignored until a day that is over.
+/// that were ignored until a day that is over; and of policies that may leave almost nothing of a repository while their limits are as
+/// good as switched off, which changes no exit code.
 ///
 /// Prints the hash of a valid policies.yaml, too. The stack previews a new file before it enforces it; with its own hash in
 /// the field `approve` the file is enforced without a preview. Comments, the order of fields and `approve` do not change the hash.
 ///
 /// With --output github the lines are marked in a pull request; code scanning reads --output sarif.
 ///
-/// Exit code: 0 if nothing was found, 1 if something was, 2 if a file cannot be read.
+/// Exit code: 0 if nothing was found, or only what may be meant (leaves-almost-nothing), 1 if something else was, 2 if a file cannot be
+/// read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward check policies.yaml builds.yaml
@@ -134,7 +136,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Outcome, Failure> {
     if matches!(arguments.output, Format::Text | Format::Github) {
         output::explain_codes(found.iter().map(|found| found.finding.code.as_str()));
     }
-    Ok(match (unusable.is_empty(), found.is_empty()) {
+    let is_well = found.iter().all(|found| found.finding.code.is_advice());
+    Ok(match (unusable.is_empty(), is_well) {
         (false, _) => Outcome::Unusable,
         (true, false) => Outcome::Invalid,
         (true, true) => Outcome::Success,
@@ -298,6 +301,7 @@ fn check_policies(text: &str, now: Instant) -> Result<(String, Vec<Finding>), Ve
             })
         })
         .collect();
+    warnings.extend(policy_set.leaving_almost_nothing());
     warnings.extend(policy_set.unreachable());
     warnings.extend(policy_set.unapproved());
     warnings.extend(policy_set.expired_ignores(now));

@@ -203,6 +203,8 @@ enum Failure {
     Plan(#[from] enforce::PlanFileError),
     #[error(transparent)]
     Preview(#[from] preview::PreviewError),
+    #[error(transparent)]
+    Repository(#[from] repository::RepositoryError),
     #[error("{0}")]
     Restore(shared::workflows::enforcement::restore_images::RestoreError),
     #[error(transparent)]

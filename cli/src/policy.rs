@@ -27,9 +27,9 @@ enum Command {
     Restore(Restore),
 }
 
-/// Put back the lifecycle policy that a run replaced: a dry run, unless --apply is given
+/// Put back the lifecycle policy that a run or a request replaced: a dry run, unless --apply is given
 ///
-/// A run writes a policy that it replaces into the journal in the stack's bucket. Finds the one of the repository that was replaced
+/// A run writes a policy that it replaces into the journal in the stack's bucket, and so does a request for another one. Finds the one of the repository that was replaced
 /// last, and prints what is attached, what would be put back, and the difference. Warns if it has no protection rule: ECR then
 /// deletes by the policy alone, also what is in use. Warns, too, if the next run attaches another policy again.
 ///

@@ -1,15 +1,17 @@
 //! `ecr-steward repository`: repositories in a line, by the deployed stack.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Map, Value, json};
 use shared::aws::Connection;
 use shared::aws::http_api::path;
 use shared::aws::pages::Pages;
 use shared::domain::lifecycle::{LifecyclePolicy, PolicySource};
-use shared::domain::repository::Name;
+use shared::domain::repository::ownership::is_reserved;
+use shared::domain::repository::{Name, PullAccess, Registry};
 use shared::domain::text::printable::on_one_line;
 
 use crate::account::{self, Aws, Stack};
@@ -96,11 +98,18 @@ struct Show {
 
 /// Change what differs from what is asked for, and print what was changed
 ///
-/// What no option names stays as it is. A file says all of it: what is not in the file gets its default.
+/// What no option names stays as it is: other resource tags and other accounts that may pull too, and a lifecycle policy of somebody
+/// else's. A file says all of it: what is not in the file gets its default.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    group(ArgGroup::new("what").required(true).multiple(true).args(WHAT)),
+    // That one of all options is needed is in no need of all of them.
+    override_usage = "ecr-steward repository update [OPTIONS] <NAME>",
+    after_help = "Examples:
   ecr-steward repository update shop/web --immutable
-  ecr-steward repository update shop/web --file repository.yaml")]
+  ecr-steward repository update shop/web --resource-tag team=shop --pull-account 210987654321
+  ecr-steward repository update shop/web --file repository.yaml"
+)]
 struct Update {
     /// The repository.
     #[arg(value_name = "NAME", value_parser = name, add = complete::repository())]
@@ -116,7 +125,9 @@ struct Update {
 /// Delete a repository
 ///
 /// One that has images is kept unless --force deletes them with it. What is in use is kept all the same, and the repository with it:
-/// --in-use says that you know. Every image is in the journal before.
+/// --in-use says that you know. Every image is in the journal before, but ECR deletes the layers with the repository, so that `images
+/// restore` cannot put them back: it says what was there, and how to copy it from a replica. Images that are deleted first, by `images
+/// delete`, come back as long as ECR has their layers.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   ecr-steward repository delete shop/old
@@ -142,6 +153,18 @@ struct Delete {
     #[command(flatten)]
     stack: Stack,
 }
+
+/// The options of [`Settings`].
+const WHAT: [&str; 8] = [
+    "file",
+    "immutable",
+    "scan_on_push",
+    "lifecycle_policy",
+    "no_lifecycle_policy",
+    "kms_key",
+    "resource_tag",
+    "pull_account",
+];
 
 /// The settings of a repository.
 #[derive(Debug, Args)]
@@ -191,11 +214,21 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Why a repository is not changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RepositoryError {
+    #[error(
+        "{name} has a repository policy of its own, which --pull-account would replace, and nothing was changed: `ecr-steward repository \
+         show {name}` has it; write what it is to be into the field `repositoryPolicyText` or `pullAccess` of a --file"
+    )]
+    OwnPolicy { name: Name },
+}
+
 impl Settings {
-    /// The body of the request. `before` has the present settings, for an update without a file.
-    fn body(&self, before: Map<String, Value>) -> Result<Value, Failure> {
+    /// The body of a request that says all of a repository: the file, and the options before it.
+    fn whole(&self) -> Result<Value, Failure> {
         let mut body = match &self.file {
-            None => before,
+            None => Map::new(),
             Some(path) => {
                 let text = input::read(path, MAX_POLICY_BYTES)?;
                 let content = |problem: String| InputError::Content { file: input::name(path), problem };
@@ -210,10 +243,28 @@ impl Settings {
                 }
             }
         };
-        if self.immutable {
-            body.insert("imageTagMutability".to_owned(), json!("IMMUTABLE"));
+        let options = self.options()?;
+        if options.contains_key("imageTagMutability") {
             // For them the opposite would hold now.
             body.remove("imageTagMutabilityExclusionFilters");
+        }
+        for (one, other) in
+            [("lifecyclePolicy", "lifecyclePolicyText"), ("repositoryPolicyText", "pullAccess")]
+        {
+            if options.contains_key(one) || options.contains_key(other) {
+                body.remove(one);
+                body.remove(other);
+            }
+        }
+        body.extend(options);
+        Ok(body.into())
+    }
+
+    /// The fields that options name.
+    fn options(&self) -> Result<Map<String, Value>, Failure> {
+        let mut body = Map::new();
+        if self.immutable {
+            body.insert("imageTagMutability".to_owned(), json!("IMMUTABLE"));
         }
         if self.scan_on_push {
             body.insert("imageScanningConfiguration".to_owned(), json!({ "scanOnPush": true }));
@@ -225,35 +276,73 @@ impl Settings {
             );
         }
         if !self.resource_tag.is_empty() {
-            let tags: Vec<Value> =
-                self.resource_tag.iter().map(|(key, value)| json!({ "Key": key, "Value": value })).collect();
+            let tags: Vec<Value> = self.resource_tag.iter().map(|(key, value)| tag(key, value)).collect();
             body.insert("tags".to_owned(), tags.into());
         }
         if !self.pull_account.is_empty() {
-            body.remove("repositoryPolicyText");
             body.insert("pullAccess".to_owned(), json!({ "accountIds": self.pull_account }));
         }
         if self.no_lifecycle_policy {
-            body.remove("lifecyclePolicyText");
             body.insert("lifecyclePolicy".to_owned(), json!({ "skip": true }));
         }
         if let Some(path) = &self.lifecycle_policy {
             let source = read_policy(path)?;
-            body.remove("lifecyclePolicyText");
-            body.remove("lifecyclePolicy");
             match source.policy() {
                 Some(policy) => body.insert("lifecyclePolicyText".to_owned(), json!(policy.to_json())),
                 None => body.insert("lifecyclePolicy".to_owned(), json!({ "skip": true })),
             };
         }
+        Ok(body)
+    }
+
+    /// Whether what is asked for adds to what the repository has.
+    const fn adds(&self) -> bool {
+        !self.resource_tag.is_empty() || !self.pull_account.is_empty()
+    }
+
+    /// The body of a request that changes only what options name, of a repository as the API shows it: its other tags and accounts
+    /// stay.
+    fn part(&self, name: &Name, repository: &Value) -> Result<Value, Failure> {
+        let mut body = self.options()?;
+        if !self.resource_tag.is_empty() {
+            let before = repository["tags"].as_array().into_iter().flatten();
+            let before = before.filter_map(|tag| Some((tag["Key"].as_str()?, tag["Value"].as_str()?)));
+            let mut tags: BTreeMap<&str, &str> = before.filter(|(key, _)| !is_reserved(key)).collect();
+            tags.extend(self.resource_tag.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+            let tags: Vec<Value> = tags.into_iter().map(|(key, value)| tag(key, value)).collect();
+            body.insert("tags".to_owned(), tags.into());
+        }
+        if !self.pull_account.is_empty() {
+            let mut access =
+                pull_access(repository).ok_or_else(|| RepositoryError::OwnPolicy { name: name.clone() })?;
+            access.account_ids.extend(self.pull_account.iter().cloned());
+            let mut asked = json!({ "accountIds": access.account_ids, "lambda": access.lambda });
+            if let Some(organization) = access.organization_id {
+                asked["organizationId"] = organization.into();
+            }
+            body.insert("pullAccess".to_owned(), asked);
+        }
         Ok(body.into())
     }
+}
+
+fn tag(key: &str, value: &str) -> Value {
+    json!({ "Key": key, "Value": value })
+}
+
+/// Who may pull from a repository as the API shows it; `None` if its policy is one that somebody wrote.
+fn pull_access(repository: &Value) -> Option<PullAccess> {
+    let Some(policy) = repository["repositoryPolicyText"].as_str() else {
+        return Some(PullAccess::default());
+    };
+    let registry = Registry::of_arn(repository["repositoryArn"].as_str()?).ok()?;
+    PullAccess::of_policy(policy, &registry)
 }
 
 pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> {
     match &arguments.command {
         Command::Create(create) => {
-            let body = create.settings.body(Map::new())?;
+            let body = create.settings.whole()?;
             aws.own_registry()?;
             let made = account::connected(aws, async |connection| {
                 let api = Api::of(connection, &create.stack.stack).await?;
@@ -298,17 +387,23 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
             let changed = account::connected(aws, async |connection| {
                 let api = Api::of(connection, &update.stack.stack).await?;
                 let path = path(&["repositories", update.name.as_str()]);
-                // The request says all that the repository is to be.
-                let before = api.ask("GET /repositories/{name}", &path, None).await?;
-                let body = update.settings.body(asked_for(&before.body["repository"]))?;
-                api.ask("PUT /repositories/{name}", &path, Some(&body)).await
+                if update.settings.file.is_some() {
+                    let body = update.settings.whole()?;
+                    return api.ask("PUT /repositories/{name}", &path, Some(&body)).await;
+                }
+                let shown = match update.settings.adds() {
+                    true => api.ask("GET /repositories/{name}", &path, None).await?.body,
+                    false => Value::Null,
+                };
+                let body = update.settings.part(&update.name, &shown["repository"])?;
+                api.ask("PATCH /repositories/{name}", &path, Some(&body)).await
             })?;
             let changes = changed.body["changes"].as_array().cloned().unwrap_or_default();
             let mut out = output::text();
             for change in &changes {
                 let value = |name: &str| match &change[name] {
                     Value::Null => "none".to_owned(),
-                    Value::String(text) => text.clone(),
+                    Value::String(text) => on_one_line(&compact(text)).into_owned(),
                     other => other.to_string(),
                 };
                 writeln!(out, "{}: {} → {}", value("field"), value("from"), value("to"))?;
@@ -320,7 +415,14 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         }
         Command::Delete(delete) => {
             aws.own_registry()?;
-            let with = if delete.force { " with all its images, which cannot be restored" } else { "" };
+            // A repository of this name that is made later has none of the layers.
+            let with = if delete.force {
+                " with all its images. The journal keeps their manifests, but ECR deletes their layers with the repository: only a replica \
+                 or another build brings an image back. Where a way back may be needed, delete the images first (`ecr-steward images \
+                 delete`), and the repository later"
+            } else {
+                ""
+            };
             let what = format!("The repository {} will be deleted{with}", delete.name);
             confirm(&what, delete.name.as_str(), delete.yes)?;
             account::connected(aws, async |connection| {
@@ -339,24 +441,21 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     Ok(Outcome::Success)
 }
 
-/// The request that would create a repository as it is.
-fn asked_for(repository: &Value) -> Map<String, Value> {
-    const FIELDS: [&str; 7] = [
-        "imageTagMutability",
-        "imageTagMutabilityExclusionFilters",
-        "imageScanningConfiguration",
-        "encryptionConfiguration",
-        "tags",
-        "lifecyclePolicyText",
-        "repositoryPolicyText",
-    ];
-    let fields = FIELDS.into_iter().filter(|field| !repository[*field].is_null());
-    let mut fields: Map<String, Value> =
-        fields.map(|field| (field.to_owned(), repository[field].clone())).collect();
-    if !fields.contains_key("lifecyclePolicyText") {
-        fields.insert("lifecyclePolicy".to_owned(), json!({ "skip": true }));
-    }
-    fields
+/// JSON without the white space that is for people.
+fn compact(json: &str) -> String {
+    serde_json::from_str::<Value>(json).map_or_else(|_| json.to_owned(), |value| value.to_string())
+}
+
+/// Who may pull besides roles of the repository's own account, in words; a policy that somebody wrote as it is.
+fn pullers(repository: &Value) -> String {
+    let Some(PullAccess { account_ids, organization_id, lambda }) = pull_access(repository) else {
+        return compact(repository["repositoryPolicyText"].as_str().unwrap_or_default());
+    };
+    let accounts = account_ids.into_iter().map(|id| format!("the account {id}"));
+    let organization = organization_id.map(|id| format!("the organisation {id}"));
+    let lambda = lambda.then(|| "AWS Lambda".to_owned());
+    let all: Vec<String> = accounts.chain(organization).chain(lambda).collect();
+    if all.is_empty() { "the own account only".to_owned() } else { all.join(", ") }
 }
 
 /// All repositories, as the API lists them.
@@ -398,6 +497,7 @@ fn print(shown: &Value) -> Result<(), Failure> {
     for (label, value) in lines {
         line(label, &text(value))?;
     }
+    line("Pulled by", &pullers(repository))?;
     for tag in repository["tags"].as_array().into_iter().flatten() {
         line("Resource tag", &format!("{}={}", text(&tag["Key"]), text(&tag["Value"])))?;
     }
@@ -413,7 +513,8 @@ fn print(shown: &Value) -> Result<(), Failure> {
     }
     let status = &repository["lifecyclePolicyStatus"];
     if !status.is_null() {
-        line("", &text(status))?;
+        let reason = repository["lifecyclePolicyStatusReason"].as_str();
+        line("", &reason.map_or_else(|| text(status), |reason| format!("{}: {reason}", text(status))))?;
     }
     let commands = shown["commands"].as_object();
     for (name, command) in commands.into_iter().flatten() {

@@ -11,7 +11,9 @@ use shared::domain::text::instant::Instant;
 use shared::domain::text::printable::on_one_line;
 use shared::domain::text::quantity::count;
 use shared::workflows::enforcement::RunContext;
-use shared::workflows::enforcement::restore_images::{ImageRestorer, RestoreReport, RestoredImage};
+use shared::workflows::enforcement::restore_images::{
+    ImageRestorer, RestoreFailure, RestoreReport, RestoredImage,
+};
 
 use crate::account::{self, Aws, Bucket};
 use crate::explain::{Called, ImageError};
@@ -230,9 +232,19 @@ fn line(out: &mut impl Write, text: &str) -> std::io::Result<()> {
     output::paragraph(out, "  ", &on_one_line(text), 4)
 }
 
+/// An image by the tags that were asked for, with its digest; by its digest where that was.
+fn called(requested_tags: &[String], digest: &str) -> String {
+    match requested_tags {
+        [] => digest.to_owned(),
+        tags => format!("{} ({digest})", tags.join(", ")),
+    }
+}
+
 fn text(out: &mut impl Write, report: &RestoreReport, bucket: &str) -> std::io::Result<()> {
     writeln!(out, "{}", on_one_line(&report.repository_name))?;
-    for RestoredImage { image_digest, image_tags, outcome, removed_at, removed_by_run_id } in &report.images {
+    for RestoredImage { image_digest, requested_tags, image_tags, outcome, removed_at, removed_by_run_id } in
+        &report.images
+    {
         let what = match (outcome, report.dry_run) {
             (RestoreOutcome::Restored, true) => "would be put back",
             (RestoreOutcome::Restored, false) => "is back",
@@ -244,19 +256,28 @@ fn text(out: &mut impl Write, report: &RestoreReport, bucket: &str) -> std::io::
             (RestoreOutcome::Tagged, false) => "has its tags again",
             (RestoreOutcome::Unchanged, _) => "is there",
         };
-        let tags =
-            if image_tags.is_empty() { String::new() } else { format!(" ({})", image_tags.join(", ")) };
+        let image = called(requested_tags, image_digest);
+        let others: Vec<&str> =
+            image_tags.iter().filter(|tag| !requested_tags.contains(tag)).map(String::as_str).collect();
+        let tags = match (others.is_empty(), requested_tags.is_empty()) {
+            (true, _) => String::new(),
+            (false, true) => format!(" ({})", others.join(", ")),
+            (false, false) => format!(", with {},", others.join(", ")),
+        };
         let removed = match (removed_at, removed_by_run_id) {
             (Some(at), Some(run_id)) => format!("; removed {at} in the run {run_id}"),
             _ => String::new(),
         };
-        line(out, &format!("{image_digest}{tags} {what}{removed}"))?;
+        line(out, &format!("{image}{tags} {what}{removed}"))?;
     }
-    for Refused { image_id, failure_reason, .. } in &report.failures {
+    for RestoreFailure { refused: Refused { image_id, failure_reason, .. }, requested_tags } in
+        &report.failures
+    {
         let Deleted { image_digest, image_tag } = image_id;
         let what = match (image_digest, image_tag) {
             (Some(digest), Some(tag)) => format!("the tag {tag} of {digest}"),
-            (Some(name), None) | (None, Some(name)) => name.clone(),
+            (Some(digest), None) => called(requested_tags, digest),
+            (None, Some(tag)) => format!("the tag {tag}"),
             (None, None) => "an image".to_owned(),
         };
         line(out, &format!("{what} does not come back: {failure_reason}"))?;

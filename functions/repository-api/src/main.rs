@@ -19,7 +19,7 @@ use shared::shell::function::{self, time_left};
 use shared::workflows::delete_images::ByHand;
 use shared::workflows::enforcement::{AwsClients, RunContext};
 use shared::workflows::protection_records::ProtectionRecords;
-use shared::workflows::provision::Provisioner;
+use shared::workflows::provision::{Provisioner, Requester};
 
 /// Time of an invocation reserved for its answer.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -71,6 +71,7 @@ async fn answer(event: LambdaEvent<Box<RawValue>>, ecr: &EcrWrite, clients: &Aws
         records: ProtectionRecords::in_bucket(by_hand.clients.s3, by_hand.clients.bucket),
         deadline,
         request_id: &context.request_id,
+        requester: Some(Requester { run_id: by_hand.run_id.clone(), by: by_hand.by.clone() }),
     };
     http::serve::serve(call, &provisioner, &by_hand).await
 }

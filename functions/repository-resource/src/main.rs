@@ -20,7 +20,7 @@ use shared::workflows::confirm_request::RequestConfirmer;
 use shared::workflows::delete_images::ByHand;
 use shared::workflows::enforcement::{AwsClients, RunContext};
 use shared::workflows::protection_records::ProtectionRecords;
-use shared::workflows::provision::Provisioner;
+use shared::workflows::provision::{Provisioner, Requester};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
@@ -61,7 +61,8 @@ async fn main() -> Result<(), lambda_runtime::Error> {
                     by: Actor::principal(&*event.stack_id),
                 };
                 let records = ProtectionRecords::in_bucket(by_hand.clients.s3, by_hand.clients.bucket);
-                let provisioner = Provisioner { ecr, registry, records, deadline, request_id };
+                let requester = Some(Requester { run_id: by_hand.run_id.clone(), by: by_hand.by.clone() });
+                let provisioner = Provisioner { ecr, registry, records, deadline, request_id, requester };
                 Some(repository::serve(event, &Server { provisioner, by_hand, confirmer, permissions }).await)
             },
         );

@@ -853,15 +853,30 @@ impl EcrWrite {
                 call!(self, "PutImageScanningConfiguration", request)?;
             }
             Change::Tags { from, to } => {
-                if !to.is_empty() {
-                    let request = client.tag_resource().resource_arn(arn).set_tags(Some(sdk_tags(to)?));
-                    call!(self, "TagResource", request)?;
-                }
                 let removed: Vec<String> =
                     from.keys().filter(|key| !to.contains_key(*key)).cloned().collect();
-                if !removed.is_empty() {
-                    let request = client.untag_resource().resource_arn(arn).set_tag_keys(Some(removed));
-                    call!(self, "UntagResource", request)?;
+                let tag = async || {
+                    if to.is_empty() {
+                        return Ok(());
+                    }
+                    let request = client.tag_resource().resource_arn(arn).set_tags(Some(sdk_tags(to)?));
+                    call!(self, "TagResource", request).map(drop)
+                };
+                let untag = async || {
+                    if removed.is_empty() {
+                        return Ok(());
+                    }
+                    let request =
+                        client.untag_resource().resource_arn(arn).set_tag_keys(Some(removed.clone()));
+                    call!(self, "UntagResource", request).map(drop)
+                };
+                // A policy of IAM may go by a tag, so that none is missing for a moment, unless ECR has no room for all of them.
+                if change.fits_beside(&repository.tags) {
+                    tag().await?;
+                    untag().await?;
+                } else {
+                    untag().await?;
+                    tag().await?;
                 }
             }
         }

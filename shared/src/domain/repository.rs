@@ -33,8 +33,11 @@ pub mod read;
 pub use crate::domain::image::name::Name;
 pub use access::{PullAccess, RepositoryPolicy};
 pub use describe::Description;
-pub use difference::{Change, Difference, difference};
+pub use difference::{Change, Difference, difference, difference_besides_policy};
 pub use protection::{PolicyPlan, PolicyStatus, ProtectedPolicy, Protection};
+
+/// The most tags that a repository can have, besides those of AWS.
+pub const MAX_TAGS: usize = 50;
 
 /// Tags of the repository itself, by key.
 pub type Tags = BTreeMap<String, String>;

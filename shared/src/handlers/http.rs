@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::domain::enforcement::by_hand::UseCheck;
 use crate::domain::enforcement::image_restore::RestoreRequest;
 use crate::domain::image::deletion::DeletionRequest;
-use crate::domain::repository::read;
+use crate::domain::repository::read::{self, SettingsPart};
 use crate::domain::repository::{Name, Settings};
 use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::printable::{Notation, printable};
@@ -59,6 +59,8 @@ pub enum Call {
     GetRepository(Name),
     /// `PUT /repositories/{name}`.
     UpdateRepository(Name, Settings),
+    /// `PATCH /repositories/{name}`.
+    ChangeRepository(Name, Box<SettingsPart>),
     /// `DELETE /repositories/{name}`.
     DeleteRepository {
         /// Which one.
@@ -125,7 +127,7 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
         "/repositories" => &["GET", "POST"],
         "/images/delete" | "/images/restore" => &["POST"],
         _ if path.starts_with("/deletions/") || path.starts_with("/restorations/") => &["POST"],
-        _ if path.starts_with("/repositories/") => &["DELETE", "GET", "POST", "PUT"],
+        _ if path.starts_with("/repositories/") => &["DELETE", "GET", "PATCH", "POST", "PUT"],
         _ => {
             let there_are = "/repositories, /repositories/{name}, /deletions/{name}, /restorations/{name}, /images/delete and /images/restore";
             return Err(Rejection::NoSuchPath { path, there_are }.into());
@@ -159,14 +161,20 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
             "POST" | "PUT" => {
                 let [] = parameters(request, [])?;
                 let spec = read::body(text(request)?).map_err(Problem::invalid)?;
-                if spec.name.as_ref().is_some_and(|other| *other != name) {
-                    let finding = Finding::new(Code::NameConflict, "/repositoryName", OTHER_NAME);
-                    return Err(Problem::invalid(vec![finding]));
-                }
+                check_name(spec.name.as_ref(), &name)?;
                 Ok(match request.method {
-                    "POST" => Call::CreateRepository(name, spec.settings),
+                    "POST" => {
+                        name.check_new("").map_err(|finding| Rejection::RepositoryName(finding.message))?;
+                        Call::CreateRepository(name, spec.settings)
+                    }
                     _ => Call::UpdateRepository(name, spec.settings),
                 })
+            }
+            "PATCH" => {
+                let [] = parameters(request, [])?;
+                let part = read::part(text(request)?).map_err(Problem::invalid)?;
+                check_name(part.name.as_ref(), &name)?;
+                Ok(Call::ChangeRepository(name, Box::new(part)))
             }
             _ => {
                 let [force, in_use] = parameters(request, ["force", "inUse"])?;
@@ -201,6 +209,7 @@ pub fn route(request: Request<'_>) -> Result<Call, Problem> {
                 let message = "`repositoryName` is missing; add the name of the repository";
                 return Err(Problem::invalid(vec![Finding::new(Code::MissingField, "", message)]));
             };
+            name.check_new("/repositoryName").map_err(|finding| Problem::invalid(vec![finding]))?;
             Ok(Call::CreateRepository(name, spec.settings))
         }
         ("/images/restore", _) => restore_images(None),
@@ -222,6 +231,17 @@ fn written(path: &str) -> Result<&str, Problem> {
 /// The repository that the rest of a path names.
 fn name_of_path(name: &str) -> Result<Name, Problem> {
     Name::parse_at(name, "").map_err(|finding| Rejection::RepositoryName(finding.message).into())
+}
+
+/// Refuses a body that names another repository than the path.
+fn check_name(in_body: Option<&Name>, in_path: &Name) -> Result<(), Problem> {
+    match in_body {
+        Some(other) if other != in_path => {
+            let finding = Finding::new(Code::NameConflict, "/repositoryName", OTHER_NAME);
+            Err(Problem::invalid(vec![finding]))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The query parameters of these names; another one is a mistake that must not pass for its absence.

@@ -141,6 +141,9 @@ enum NotAttempted<'a> {
     /// The call itself failed.
     #[error("{0}")]
     Failed(&'a DeletionError),
+    /// The image, or one of its tags, is not what it was when use was read.
+    #[error("{0} since this request looked at the repository; ask again")]
+    Changed(RepositoryChange),
     /// The image does not exist.
     #[error("the repository has no such image")]
     Missing,
@@ -265,9 +268,30 @@ impl<'a> ByHand<'a> {
                 stopped = Some(error);
                 continue;
             }
+            if is_begun {
+                // A tag may have moved while the batches before were deleted.
+                let unattempted = match self.changed_of(name, &looked, &batch).await {
+                    Ok(None) => None,
+                    Ok(Some(change)) => Some(NotAttempted::Changed(change).to_string()),
+                    Err(error) => {
+                        let problem = NotAttempted::Failed(&error).to_string();
+                        stopped = Some(error);
+                        Some(problem)
+                    }
+                };
+                if let Some(reason) = unattempted {
+                    outcome.refused.extend(refused(&batch, "NotAttempted", &reason));
+                    continue;
+                }
+            }
             match self.clients.call(self.ecr.delete_images(name, &batch)).await {
                 Ok((deleted, refused)) => {
+                    // All of the batch was there when it was looked at: what is not any more is gone by this request, whose first answer
+                    // was lost, or by another one. Either way it is as asked for.
+                    let (gone, refused): (Vec<_>, Vec<_>) =
+                        refused.into_iter().partition(|refused| refused.failure_code == NOT_FOUND);
                     outcome.deleted.extend(deleted);
+                    outcome.deleted.extend(gone.into_iter().map(|refused| looked.deleted(refused.image_id)));
                     outcome.refused.extend(refused);
                 }
                 Err(error) => {
@@ -313,7 +337,8 @@ impl<'a> ByHand<'a> {
         self.compare(name, &looked).await?;
         match self.clients.call(self.ecr.delete(name.as_str(), true)).await {
             Ok(()) => Ok(Removal::Deleted),
-            Err(error) if error.is_not_found() => Ok(Removal::Missing),
+            // It was there: the answer to a call before this one was lost.
+            Err(error) if error.is_not_found() => Ok(Removal::Deleted),
             Err(error) => {
                 let error = DeletionError::from(error);
                 let is_in_doubt = matches!(&error, DeletionError::Aws(error) if error.outcome_unknown());
@@ -331,7 +356,8 @@ impl<'a> ByHand<'a> {
     async fn delete_empty(&self, name: &Name) -> Result<Removal, DeletionError> {
         match self.clients.call(self.ecr.delete(name.as_str(), false)).await {
             Ok(()) => Ok(Removal::Deleted),
-            Err(error) if error.is_not_found() => Ok(Removal::Missing),
+            // It was there: the answer to a call before this one was lost.
+            Err(error) if error.is_not_found() => Ok(Removal::Deleted),
             Err(RunError::Aws(error)) if error.failure == Failure::NotEmpty => {
                 Err(DeletionError::Changed(RepositoryChange::Pushed(None)))
             }
@@ -463,20 +489,24 @@ impl<'a> ByHand<'a> {
     /// journaled.
     async fn compare(&self, name: &Name, looked: &Looked) -> Result<(), DeletionError> {
         let now = self.clients.call(self.clients.ecr.images(name)).await?.images;
-        let before: HashMap<&str, ImageIndex> =
-            looked.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
-        let touched = looked.selection.touched();
-        for image in &now {
-            let changed = match before.get(&*image.digest) {
-                None if looked.is_whole => RepositoryChange::Pushed(Some(image.digest.to_string())),
-                Some(place) if touched.contains(place) && looked.tags(*place) != sorted(image) => {
-                    RepositoryChange::Tags(image.digest.to_string())
-                }
-                _ => continue,
-            };
-            return Err(DeletionError::Changed(changed));
-        }
-        Ok(())
+        looked.change(&now).map_or(Ok(()), |change| Err(DeletionError::Changed(change)))
+    }
+
+    /// How images of a later batch have changed since the repository was looked at.
+    async fn changed_of(
+        &self,
+        name: &Name,
+        looked: &Looked,
+        batch: &[ImageId],
+    ) -> Result<Option<RepositoryChange>, DeletionError> {
+        let now = match self.clients.call(self.clients.ecr.images_by_digest(name, batch)).await {
+            // One of them is gone, and ECR answers for none.
+            Err(error) if error.is_not_found() => {
+                self.clients.call(self.clients.ecr.images(name)).await?.images
+            }
+            images => images?,
+        };
+        Ok(looked.change(&now))
     }
 
     /// Writes all images of a repository down, a hundred at a time.
@@ -552,12 +582,47 @@ impl DeletionError {
 }
 
 impl Looked {
+    /// How images as they are now differ from what was checked and journaled: an image of a whole repository that is new, and tags of a
+    /// touched image that were added, removed, or moved to another one.
+    fn change(&self, now: &[Image]) -> Option<RepositoryChange> {
+        let before: HashMap<&str, ImageIndex> =
+            self.images.images().iter().map(|image| &*image.digest).zip(0..).collect();
+        let touched = self.selection.touched();
+        let holders: HashMap<&str, ImageIndex> = touched
+            .iter()
+            .flat_map(|&place| self.tags(place).into_iter().map(move |tag| (tag, place)))
+            .collect();
+        now.iter().find_map(|image| {
+            let place = before.get(&*image.digest).copied();
+            let has_moved = |tag: &str| holders.get(tag).is_some_and(|holder| Some(*holder) != place);
+            match place {
+                None if self.is_whole => Some(RepositoryChange::Pushed(Some(image.digest.to_string()))),
+                Some(place) if touched.contains(&place) && self.tags(place) != sorted(image) => {
+                    Some(RepositoryChange::Tags(image.digest.to_string()))
+                }
+                _ if image.tags.iter().any(|tag| has_moved(tag)) => {
+                    Some(RepositoryChange::Tags(image.digest.to_string()))
+                }
+                _ => None,
+            }
+        })
+    }
+
     fn tags(&self, place: ImageIndex) -> Vec<&str> {
         self.images.images().get(place as usize).map(sorted).unwrap_or_default()
     }
 
     fn id(&self, place: ImageIndex) -> Option<ImageId> {
         self.images.images().get(place as usize).map(|image| ImageId::Digest(image.digest.to_string()))
+    }
+
+    /// An image or a tag that is gone, as ECR names what it deleted: with the digest.
+    fn deleted(&self, image_id: Deleted) -> Deleted {
+        let tag = image_id.image_tag.as_deref();
+        let holder =
+            || self.images.images().iter().find(|image| image.tags.iter().any(|own| Some(&**own) == tag));
+        let image_digest = image_id.image_digest.or_else(|| holder().map(|image| image.digest.to_string()));
+        Deleted { image_digest, ..image_id }
     }
 
     /// The children of the indexes that are touched: they only order the calls.
@@ -693,7 +758,7 @@ fn missing(ids: &[ImageId]) -> Vec<Refused> {
     refused(ids, NOT_FOUND, &NotAttempted::Missing)
 }
 
-fn refused(ids: &[ImageId], code: &str, reason: &NotAttempted<'_>) -> Vec<Refused> {
+fn refused(ids: &[ImageId], code: &str, reason: &impl fmt::Display) -> Vec<Refused> {
     ids.iter()
         .map(|id| Refused {
             image_id: Deleted::from(id),

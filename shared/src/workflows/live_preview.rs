@@ -1,6 +1,6 @@
 //! A preview of a repository as it is: its images and its own policy read from ECR, what is in use from everywhere.
 
-use crate::domain::enforcement::policy_set::Sources;
+use crate::domain::enforcement::policy_set::{self, PolicySet, Sources};
 use crate::domain::image::listing::{ListedRepository, RepositoryName};
 use crate::domain::lifecycle::PolicySource;
 use crate::domain::preview::model::PreviewReport;
@@ -32,6 +32,11 @@ pub enum LiveError {
 #[derive(Debug, thiserror::Error)]
 #[error("what is in use is not known completely, and more may be than is said here: {0}")]
 struct MoreMayBeInUse<'a>(&'a UnreadableSource);
+
+/// The policies file, which says what counts as use, is invalid.
+#[derive(Debug, thiserror::Error)]
+#[error("policies.yaml is not valid, and what it says of use is not looked at: {0}")]
+struct SettingsUnknown(String);
 
 /// A repository as it was read once, to be previewed by one policy or by several.
 #[derive(Debug)]
@@ -91,19 +96,42 @@ impl ReadRepository {
     }
 }
 
-/// Reads use, and answers a request.
+/// The settings of `policies.yaml` by which use is read. Of an invalid file nothing is known but that.
+async fn sources(clients: &RunContext<'_>) -> Result<(Sources, Option<Finding>), RunError> {
+    let found = match clients.has_bucket() {
+        true => clients.call(clients.s3.get(clients.bucket, policy_set::KEY)).await?,
+        false => None,
+    };
+    let Some(object) = found else { return Ok((Sources::default(), None)) };
+    Ok(match PolicySet::parse(&object.text) {
+        Ok(policy_set) => (policy_set.usage().clone(), None),
+        Err(findings) => {
+            let first = findings.first().map(ToString::to_string).unwrap_or_default();
+            let finding = Finding::new(Code::UsageUnknown, "", SettingsUnknown(first).to_string());
+            (Sources::default(), Some(finding))
+        }
+    })
+}
+
+/// Reads use as the policies file in the bucket says, and answers a request.
 ///
 /// # Errors
 ///
-/// If the repository cannot be read. An unreadable usage source is a finding.
+/// If the repository or the bucket cannot be read. An unreadable usage source is a finding, and so is an invalid policies file.
 pub async fn look_and_answer(
     clients: &RunContext<'_>,
     registry_id: &str,
     live: &Live,
     now: Instant,
 ) -> Result<PreviewReport, LiveError> {
+    let (sources, invalid) = sources(clients).await?;
     let before = read_usage::before(clients).await?;
-    let observation = read_usage::observe(clients, &Sources::default(), before, now).await?;
-    let usage = Usage::merged([live.usage.clone(), observation.usage]);
-    Ok(ReadRepository::read(clients, registry_id, live).await?.preview(live, &usage, now).report())
+    let observation = read_usage::observe(clients, &sources, before, now).await?;
+    let name = &live.repository_name;
+    let pullers = read_usage::unread_pullers(clients, &sources, &observation, name, registry_id, now);
+    let (gaps, _) = pullers.await?;
+    let mut usage = Usage::merged([live.usage.clone(), observation.usage]);
+    usage.gaps.extend(gaps);
+    let read = ReadRepository::read(clients, registry_id, live).await?;
+    Ok(read.preview(live, &usage, now).with_findings(invalid).report())
 }

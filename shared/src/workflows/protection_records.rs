@@ -3,6 +3,7 @@
 
 use crate::aws::AwsError;
 use crate::aws::s3::{Precondition, S3};
+use crate::domain::enforcement::journal::{self, PolicyLine};
 use crate::domain::enforcement::protection_record::{ProtectionRecord, RECORDS};
 
 /// The records in a bucket.
@@ -104,6 +105,21 @@ impl<'a> ProtectionRecords<'a> {
         self.s3
             .put(self.bucket, &key, &text, before.map_or(Precondition::IfNoneMatch, Precondition::IfMatch))
             .await
+    }
+
+    /// Writes a policy that is about to be replaced into the journal, and returns the key. What is there stays: the same policy was
+    /// written by an earlier attempt of the same request.
+    ///
+    /// # Errors
+    ///
+    /// If S3 refuses, or cannot be asked: then the policy may not be replaced.
+    pub async fn write_down(&self, line: &PolicyLine) -> Result<String, AwsError> {
+        let folder = journal::folder(line.at, &line.run_id);
+        let (key, content) = journal::policy_entry(&folder, line).map_err(|error| {
+            AwsError::unexpected_response("PutObject", &format!("s3://{}/{folder}: {error}", self.bucket))
+        })?;
+        self.s3.put(self.bucket, &key, &content, Precondition::IfNoneMatch).await?;
+        Ok(key)
     }
 
     /// Deletes the record of a repository that is deleted, or whose policy ECR no longer enforces.

@@ -6,6 +6,8 @@ use std::fmt;
 use crate::aws::deadline::TimeIsUp;
 use crate::aws::ecr::{EcrWrite, RepositoryPage};
 use crate::aws::{AwsError, Deadline, Failure};
+use crate::domain::enforcement::actor::Actor;
+use crate::domain::enforcement::journal::PolicyLine;
 use crate::domain::enforcement::protection_record::ProtectionRecord;
 use crate::domain::repository::protection::{
     RecordChange, begins_with_protection, is_suspended, plan_policy,
@@ -33,7 +35,23 @@ pub struct Provisioner<'a> {
     pub deadline: Deadline,
     /// The unique id of the request, which tags a repository until it is complete.
     pub request_id: &'a str,
+    /// Who asks, for the journal of replaced policies. Without it none is written: for requests that only create repositories.
+    pub requester: Option<Requester>,
 }
+
+/// Who asks for a change, as the journal has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Requester {
+    /// The name of the request in the journal: `api-…` or `stack-…`.
+    pub run_id: String,
+    /// The actor.
+    pub by: Actor,
+}
+
+/// Why a lifecycle policy is replaced, for the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a request asked for another lifecycle policy, or for none")]
+struct AskedForAnother;
 
 /// The error of a failed request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -185,6 +203,15 @@ pub struct Changed {
     pub status: Option<PolicyStatus>,
 }
 
+/// Whether a repository whose creation was not completed is complete after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Completion {
+    /// The request names every setting, so that nothing is missing after it.
+    Complete,
+    /// The request names some settings: what was missing is missing still, and the next complete request finds it so.
+    AsBefore,
+}
+
 /// An existing repository, compared with the requested one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compared<'w> {
@@ -287,6 +314,19 @@ impl Provisioner<'_> {
     /// If ECR cannot be asked.
     pub async fn find(&self, name: &Name) -> Result<Option<Existing>, AwsError> {
         self.work(self.ecr.repository(name)).await
+    }
+
+    /// Whether there is a repository of this name.
+    ///
+    /// # Errors
+    ///
+    /// If ECR cannot be asked.
+    pub async fn exists(&self, name: &Name) -> Result<bool, AwsError> {
+        match self.work(self.ecr.repositories_named(std::slice::from_ref(name))).await {
+            Ok(found) => Ok(!found.is_empty()),
+            Err(error) if error.failure == Failure::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Compares an existing repository with the requested one.
@@ -465,9 +505,11 @@ impl Provisioner<'_> {
         mut repository: Existing,
         changes: Vec<Change>,
         asked: Option<AskedPolicy<'_>>,
+        completion: Completion,
     ) -> Result<Changed, ProvisionError> {
         let mark = ownership::mark_of(&repository);
-        let unmark = (!mark.is_empty()).then(|| Change::Tags { from: mark, to: Tags::new() });
+        let unmark = (completion == Completion::Complete && !mark.is_empty())
+            .then(|| Change::Tags { from: mark, to: Tags::new() });
         let all: Vec<&Change> = changes.iter().chain(&unmark).collect();
         for (index, change) in all.iter().enumerate() {
             if let Err(error) = self.work(self.ecr.apply(&repository, change)).await {
@@ -567,6 +609,12 @@ impl Provisioner<'_> {
                 }
             }
             if let Some(change) = &plan.change {
+                let written = self.write_down(repository, change).await;
+                written.map_err(|error| Unsettled {
+                    cause: error.into(),
+                    change: None,
+                    wrote: wrote.clone(),
+                })?;
                 let fail = |error: AwsError| Unsettled {
                     cause: error.into(),
                     change: Some(change.clone()),
@@ -609,6 +657,32 @@ impl Provisioner<'_> {
             return Ok((plan.change.or(made), plan.status));
         }
         Err(Cause::Contended(self.place(&repository.name)).into())
+    }
+
+    /// Writes a lifecycle policy of somebody else's into the journal before it is replaced or deleted, so that it can be put back.
+    async fn write_down(&self, repository: &Existing, change: &Change) -> Result<(), AwsError> {
+        let (Some(records), Some(Requester { run_id, by })) = (&self.records, &self.requester) else {
+            return Ok(());
+        };
+        let Change::LifecyclePolicy { from: Some(text), to } = change else { return Ok(()) };
+        if begins_with_protection(text) || is_suspended(text) {
+            return Ok(());
+        }
+        let line = PolicyLine {
+            run_id: run_id.clone(),
+            at: Instant::now(),
+            registry_id: repository.registry_id.clone(),
+            region: self.registry.region.clone(),
+            by: by.clone(),
+            repository_name: repository.name.clone(),
+            lifecycle_policy_text: text.clone(),
+            replaced_by: to.clone().unwrap_or_default(),
+            reason: AskedForAnother.to_string(),
+            was_attached_by_stack: false,
+        };
+        let key = self.work(records.write_down(&line)).await?;
+        tracing::info!(repository = repository.name, key, "wrote down the lifecycle policy that is replaced");
+        Ok(())
     }
 
     /// Changes the lifecycle policy. None is put that does not begin with the protection rule.
@@ -719,7 +793,8 @@ impl Provisioner<'_> {
         ProvisionError { cause, left }
     }
 
-    /// Deletes a repository without images.
+    /// Deletes a repository without images. The answer to a call may be lost, and the call made again, of a repository that is gone by
+    /// then: one that was there before is [deleted](Removal::Deleted) although it is [missing](Removal::Missing).
     ///
     /// # Errors
     ///

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::load::Fleet;
-use super::registry::{Image, Registry, Repository, digest};
+use super::registry::{Image, Registry, Repository, blobs, digest};
 use super::{ACCOUNT, Answered, MANAGED_KEY, now};
 
 /// The operations that the stub knows.
@@ -196,7 +196,8 @@ impl Registry {
             ));
         }
         let answer = json!({ "repository": described });
-        self.repositories.insert(name, Repository { described, tags, ..Repository::default() });
+        let collected = self.deleted_blobs.get(&name).cloned().unwrap_or_default();
+        self.repositories.insert(name, Repository { described, tags, collected, ..Repository::default() });
         Ok(answer)
     }
 
@@ -229,7 +230,10 @@ impl Registry {
             return Err(("RepositoryNotEmptyException", message));
         }
         let described = repository.described.clone();
+        let blobs = repository.images.iter().flat_map(|image| blobs(&image.manifest));
+        let gone = blobs.chain(repository.collected.iter().cloned()).collect();
         self.repositories.remove(&name);
+        self.deleted_blobs.insert(name, gone);
         Ok(json!({ "repository": described }))
     }
 
@@ -252,7 +256,13 @@ impl Registry {
         };
         match operation {
             "TagResource" => {
-                repository.tags.extend(tags(fields));
+                let mut all = repository.tags.clone();
+                all.extend(tags(fields));
+                if all.keys().filter(|key| !key.starts_with("aws:")).count() > 50 {
+                    let message = "The list of tags on the repository is over the limit. The maximum number of tags that can be applied to a repository is 50.";
+                    return Err(("TooManyTagsException", message.to_owned()));
+                }
+                repository.tags = all;
                 Ok(json!({}))
             }
             "UntagResource" => {

@@ -14,6 +14,8 @@ pub struct Registry {
     pub repositories: BTreeMap<String, Repository>,
     /// The KMS keys that exist.
     pub keys: BTreeSet<String>,
+    /// The blobs of repositories that were deleted, by their names: another one of that name does not have them.
+    pub deleted_blobs: BTreeMap<String, BTreeSet<String>>,
     /// The account's quota of repositories.
     pub quota: usize,
     /// Whether reading a manifest does not count as a pull, since the reader is registered as excluded.
@@ -25,7 +27,14 @@ pub struct Registry {
 impl Default for Registry {
     fn default() -> Self {
         let keys = [KEY, MANAGED_KEY].map(str::to_owned).into();
-        Self { repositories: BTreeMap::new(), keys, quota: 100_000, is_pull_excluded: true, signed_by: None }
+        Self {
+            repositories: BTreeMap::new(),
+            deleted_blobs: BTreeMap::new(),
+            keys,
+            quota: 100_000,
+            is_pull_excluded: true,
+            signed_by: None,
+        }
     }
 }
 
@@ -138,9 +147,7 @@ impl Repository {
 
     /// Has ECR delete the blobs of a manifest, as it may once nothing refers to them.
     pub fn collect(&mut self, manifest: &str) {
-        let read: Value = serde_json::from_str(manifest).unwrap();
-        let blobs = read["layers"].as_array().into_iter().flatten().chain([&read["config"]]);
-        self.collected.extend(blobs.filter_map(|blob| blob["digest"].as_str()).map(str::to_owned));
+        self.collected.extend(blobs(manifest));
     }
 
     /// An image, to be changed.
@@ -164,6 +171,10 @@ impl Repository {
                 image.tags.remove(*tag);
             }
         }
+        // Whoever pushes an image pushes what is missing of it.
+        for blob in blobs(&manifest) {
+            self.collected.remove(&blob);
+        }
         let tags = tags.iter().map(|&tag| tag.to_owned()).collect();
         if let Some(known) = self.images.iter().position(|image| image.digest == digest) {
             self.images.remove(known);
@@ -182,6 +193,13 @@ impl Repository {
         });
         digest
     }
+}
+
+/// The digests of the configuration and the layers of a manifest.
+pub(super) fn blobs(manifest: &str) -> Vec<String> {
+    let read: Value = serde_json::from_str(manifest).unwrap_or_default();
+    let blobs = read["layers"].as_array().into_iter().flatten().chain([&read["config"]]);
+    blobs.filter_map(|blob| blob["digest"].as_str()).map(str::to_owned).collect()
 }
 
 /// Sizes that differ from image to image, the same for the same image.

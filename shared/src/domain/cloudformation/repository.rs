@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{Event, RequestType};
+use crate::domain::repository::access;
 use crate::domain::repository::ownership::{self, Owner, Ownership};
 use crate::domain::repository::permissions::{NotPermitted, Permissions};
 use crate::domain::repository::read::{self, EmptyOnDelete, Properties};
 use crate::domain::repository::{
     Change, Difference, Encryption, EncryptionType, Existing, Name, PolicyPlan, PolicyStatus, Registry,
 };
-use crate::domain::text::finding::Finding;
+use crate::domain::text::finding::{Code, Finding};
 
 /// Maximum length of a reason among the attributes, in characters. CloudFormation accepts 4,096 bytes as a whole answer.
 const MAX_REASON_CHARACTERS: usize = 600;
@@ -65,12 +66,25 @@ pub enum Refusal {
         name: Name,
     },
     /// There is a repository that another resource made.
-    #[error("there is a repository {name} already, and it belongs to {owner}; give another RepositoryName")]
+    #[error(
+        "there is a repository {name} already, and it belongs to {owner}; give another RepositoryName, or, if that resource is no more \
+         and left it behind, take the tags ecr-steward:stack-id and ecr-steward:logical-id off it (aws ecr untag-resource) and set \
+         AdoptExisting to true"
+    )]
     BelongsToAnother {
         /// The repository.
         name: Name,
         /// Whose it is.
         owner: String,
+    },
+    /// The repository has a policy that lets others in, and the properties say nothing of it.
+    #[error(
+        "{name} has a repository policy, and the properties do not say what is to become of it: nobody whom it lets in could pull any more. \
+         Write RepositoryPolicyText or PullAccess; `PullAccess: {{}}` takes it away"
+    )]
+    PolicyNotNamed {
+        /// The repository.
+        name: Name,
     },
     /// The stack's parameters do not allow it.
     #[error(transparent)]
@@ -174,7 +188,41 @@ pub fn adoption(
     })
 }
 
-/// Checks whether the policy of a repository that is to be made may let in whom it does.
+/// Checks that a repository which is adopted does not lose a policy that the properties do not name.
+///
+/// # Errors
+///
+/// When it would.
+pub fn check_adopted_policy(
+    existing: &Existing,
+    name: &Name,
+    properties: &Properties,
+    registry: &Registry,
+) -> Result<(), Refusal> {
+    let keeps = properties.spec.settings.policy.text(registry, existing.policy_text.as_deref());
+    let is_lost = existing.policy_text.as_deref().is_some_and(|text| {
+        // What AWS Lambda wrote itself stays.
+        !keeps.is_some_and(|keeps| access::is_same_statements(text, &keeps))
+    });
+    if is_lost && !properties.names_policy {
+        return Err(Refusal::PolicyNotNamed { name: name.clone() });
+    }
+    Ok(())
+}
+
+/// Checks that ECR takes the repository policy of the properties.
+///
+/// # Errors
+///
+/// If it is too long.
+pub fn check_policy(properties: &Properties, registry: &Registry) -> Result<(), Refusal> {
+    properties.spec.settings.policy.check_length(registry).map_err(|error| {
+        let pointer = "/PullAccess/AccountIds";
+        Refusal::Properties(vec![Finding::new(Code::InvalidRepositoryPolicy, pointer, error.to_string())])
+    })
+}
+
+/// Checks the name of a repository that is to be made, and whether its policy may let in whom it does.
 ///
 /// # Errors
 ///
@@ -184,6 +232,9 @@ pub fn check_new(
     registry: &Registry,
     permissions: &Permissions,
 ) -> Result<(), Refusal> {
+    if let Some(name) = &properties.spec.name {
+        name.check_new("/RepositoryName").map_err(|finding| Refusal::Properties(vec![finding]))?;
+    }
     match properties.spec.settings.policy.text(registry, None) {
         Some(policy) => Ok(permissions.check_sharing(&policy, None, &registry.account_id)?),
         None => Ok(()),

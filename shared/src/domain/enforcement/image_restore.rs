@@ -130,7 +130,11 @@ struct Candidate {
 pub struct Candidates {
     images: BTreeMap<String, Candidate>,
     not_journaled: Vec<ImageId>,
+    requested_tags: RequestedTags,
 }
+
+/// The tags by which a request names images, by the images' digests.
+pub type RequestedTags = BTreeMap<String, BTreeSet<String>>;
 
 impl Candidates {
     /// Selects the images from the journal's lines of one repository, in any order.
@@ -156,7 +160,13 @@ impl Candidates {
                 }
             };
             match found {
-                Some((one, tag)) => candidates.add(lines.with_manifest(one), true, tag),
+                Some((one, tag)) => {
+                    if let Some(tag) = tag {
+                        let digest = one.line.image_digest.clone();
+                        candidates.requested_tags.entry(digest).or_default().insert(tag.to_owned());
+                    }
+                    candidates.add(lines.with_manifest(one), true, tag);
+                }
                 None => candidates.not_journaled.push(id.clone()),
             }
         }
@@ -223,13 +233,16 @@ impl Candidates {
         for image in present {
             named_by.extend(image.tags.iter().map(|tag| (tag.to_string(), image.digest.to_string())));
         }
-        let mut plan = RestorePlan::default();
+        let mut plan = RestorePlan { requested_tags: self.requested_tags.clone(), ..RestorePlan::default() };
         for id in &self.not_journaled {
             let digest = match id {
                 ImageId::Digest(digest) => Some(digest),
                 ImageId::Tag(tag) => named_by.get(tag),
             };
             let image = digest.and_then(|digest| there.get(digest.as_str()));
+            if let (ImageId::Tag(tag), Some(image)) = (id, image) {
+                plan.requested_tags.entry(image.digest.to_string()).or_default().insert(tag.clone());
+            }
             let reason = match image.map(|image| image.status) {
                 None => NotRestorable::NotInJournal,
                 Some(ImageStatus::Archived) => NotRestorable::ArchivedByOthers,
@@ -462,6 +475,8 @@ pub struct RestorePlan {
     pub unchanged: Vec<String>,
     /// What is not restored, as far as it is known before anything is done.
     pub failures: Vec<NotRestored>,
+    /// The tags by which the request names images.
+    pub requested_tags: RequestedTags,
 }
 
 /// One image to restore.

@@ -82,7 +82,7 @@ pub struct Line {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyLine {
-    /// The run, or the command that puts a policy back.
+    /// The run, the request, or the command that puts a policy back.
     pub run_id: String,
     /// The time of writing.
     pub at: Instant,
@@ -96,7 +96,7 @@ pub struct PolicyLine {
     pub repository_name: String,
     /// The policy that is replaced, as ECR gave it.
     pub lifecycle_policy_text: String,
-    /// The policy that replaces it.
+    /// The policy that replaces it; empty if none does.
     pub replaced_by: String,
     /// Why it is replaced.
     pub reason: String,

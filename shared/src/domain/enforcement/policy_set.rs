@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 use crate::domain::enforcement::in_use_protection::TakesNothing;
 use crate::domain::image::name::Name;
 use crate::domain::image::reference::ImageReference;
+use crate::domain::lifecycle::document::{Action, Limit, Rule, StorageClass, TagList, TagSelection};
 use crate::domain::lifecycle::lint::why_no_tag;
 use crate::domain::lifecycle::{LifecyclePolicy, PolicySource, matches_wildcard};
 use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::instant::Instant;
+use crate::domain::text::quantity::count;
 use crate::domain::text::reader::{Fields, Reader};
 use crate::domain::text::recognize::{self, Wanted};
 use crate::domain::text::syntax::{self, Node};
@@ -283,6 +285,74 @@ impl Default for Limits {
     }
 }
 
+/// Fewer images than this are almost nothing: the image that runs, and one to go back to.
+const ALMOST_NOTHING: u64 = 3;
+/// The number of images of the repository by which limits are judged. In smaller ones few images are a large part.
+const TYPICAL_REPOSITORY: u64 = 20;
+
+impl Limits {
+    /// The number of images that these limits leave at least in a repository of `total` images, whatever a policy says.
+    #[must_use]
+    fn least_left(self, total: u64) -> u64 {
+        let share = u64::try_from(u128::from(total) * u128::from(self.percent) / 100).unwrap_or(total);
+        let most = self.images.min(share).min(total.saturating_sub(self.remaining));
+        total.saturating_sub(most)
+    }
+}
+
+impl Entry {
+    /// The finding about a rule that takes images of every kind, or all tagged ones, and may leave almost nothing of a repository, with
+    /// limits and exceptions that let that through.
+    fn leaves_almost_nothing(&self) -> Option<Finding> {
+        let is_any_tag = |entry: &String| entry.bytes().all(|byte| byte == b'*');
+        if self.apply == Apply::Protect || self.keep.tags.iter().any(is_any_tag) {
+            return None;
+        }
+        let by_limits = self.limits.least_left(TYPICAL_REPOSITORY);
+        let left_by = |limit: Limit| match limit {
+            Limit::ImageCountMoreThan(keeps) => keeps,
+            Limit::SinceImagePushed(_) | Limit::SinceImagePulled(_) | Limit::SinceImageTransitioned(_) => 0,
+        };
+        let is_for_all = |rule: &Rule| match &rule.tags {
+            TagSelection::Any => true,
+            // A `*` of a prefix stands for itself.
+            TagSelection::Tagged(TagList::Patterns(patterns)) => patterns.iter().all(is_any_tag),
+            TagSelection::Tagged(TagList::Prefixes(_)) | TagSelection::Untagged => false,
+        };
+        let of_storage = |rule: &Rule| rule.limit.storage_class() == StorageClass::Standard;
+        let rules = self.policy.rules().iter().filter(|rule| is_for_all(rule) && of_storage(rule));
+        let (rule, left) = rules
+            .map(|rule| (rule, left_by(rule.limit).max(self.keep.newest).max(by_limits)))
+            .min_by_key(|(_, left)| *left)
+            .filter(|(_, left)| *left < ALMOST_NOTHING)?;
+        let verb = if rule.action == Action::Expire { "deletes" } else { "archives" };
+        let images = if rule.tags == TagSelection::Any { "every image" } else { "every tagged image" };
+        let does = match rule.limit {
+            Limit::ImageCountMoreThan(keeps) => {
+                format!("{verb} {images} but the youngest {keeps}")
+            }
+            Limit::SinceImagePushed(days) => format!(
+                "{verb} {images} that was pushed more than {} ago, also where nothing is pushed any more",
+                count(days, "day")
+            ),
+            Limit::SinceImagePulled(days) | Limit::SinceImageTransitioned(days) => format!(
+                "{verb} {images} that was not pulled for {}, also where nothing is pulled any more",
+                count(days, "day")
+            ),
+        };
+        let message = format!(
+            "rule {} {does}, and the limits let it: `percent` is {}, `remaining` is {}, so that of a repository of {TYPICAL_REPOSITORY} \
+             images {left} may be left besides those in use; if that is not meant write `keep: {{ newest: {ALMOST_NOTHING} }}`, \
+             `limits: {{ remaining: {ALMOST_NOTHING} }}` or a lower `percent` (without it: {})",
+            rule.priority,
+            self.limits.percent,
+            self.limits.remaining,
+            Limits::default().percent,
+        );
+        Some(Finding::new(Code::LeavesAlmostNothing, &*rule.pointer, message))
+    }
+}
+
 /// The resource tags of a repository.
 pub type ResourceTags = BTreeMap<String, String>;
 
@@ -384,6 +454,16 @@ impl PolicySet {
             findings.push(Finding::new(Code::EntryUnreachable, format!("/policies/{index}"), message));
         }
         findings
+    }
+
+    /// Entries that may leave almost nothing of a repository, while their limits do not stop that. What is in use stays in any case.
+    #[must_use]
+    pub fn leaving_almost_nothing(&self) -> Vec<Finding> {
+        let findings = self.entries.iter().enumerate().filter_map(|(index, entry)| {
+            let finding = entry.leaves_almost_nothing()?;
+            Some(Finding { pointer: format!("/policies/{index}{}", finding.pointer), ..finding })
+        });
+        findings.collect()
     }
 
     /// The policies, in the order in which they are tried.
@@ -1225,6 +1305,79 @@ policies:
         insta::assert_snapshot!(output);
         for text in ["- a", "policies: 7", "", "policies: [7]"] {
             assert!(PolicySet::parse(text).is_err(), "{text}");
+        }
+    }
+
+    fn leaves_almost_nothing(rest: &str) -> Vec<String> {
+        let text = format!("policies: [{{ name: all, repositories: ['*'], {rest} }}]");
+        let findings = PolicySet::parse(&text).unwrap_or_else(|findings| panic!("{text}: {findings:?}"));
+        let findings = findings.leaving_almost_nothing();
+        assert!(findings.iter().all(|finding| finding.code == Code::LeavesAlmostNothing));
+        findings.into_iter().map(|finding| finding.pointer).collect()
+    }
+
+    #[test]
+    fn what_may_leave_almost_nothing_while_no_limit_stops_it_is_found_where_it_is() {
+        const NO_LIMIT: &str = "apply: delete, limits: { percent: 100 }";
+        for (rules, rule) in [
+            ("{ selection: any, maximumNumberOfImages: 1 }", 0),
+            ("{ selection: any, maximumNumberOfImages: 2 }", 0),
+            ("{ selection: any, maximumAgeLimit: 365 }", 0),
+            ("{ selection: any, maximumDaysSincePull: 90, action: archive }", 0),
+            ("{ selection: { tagPatternList: ['*'] }, maximumNumberOfImages: 1 }", 0),
+            ("{ selection: { tagPatternList: ['**', '*'] }, maximumAgeLimit: 30 }", 0),
+            ("{ selection: untagged, maximumAgeLimit: 1 }, { selection: any, maximumNumberOfImages: 1 }", 1),
+            (
+                "{ selection: { tagPrefixList: [v] }, maximumNumberOfImages: 50 }, { selection: any, maximumAgeLimit: 9 }",
+                1,
+            ),
+        ] {
+            for apply in [NO_LIMIT, "apply: attach, limits: { percent: 90 }", "limits: { percent: 100 }"] {
+                let found = leaves_almost_nothing(&format!("rules: [{rules}], {apply}"));
+                assert_eq!(found, [format!("/policies/0/rules/{rule}")], "{rules} {apply}");
+            }
+            // Each of these stops it.
+            for stopped in [
+                "apply: delete",
+                "apply: attach, limits: { percent: 85 }",
+                "apply: delete, limits: { percent: 100, remaining: 3 }",
+                "apply: delete, limits: { percent: 100, images: 17 }",
+                "apply: delete, limits: { percent: 100 }, keep: { newest: 3 }",
+                "apply: delete, limits: { percent: 100 }, keep: { tags: ['*'] }",
+            ] {
+                let found = leaves_almost_nothing(&format!("rules: [{rules}], {stopped}"));
+                assert!(found.is_empty(), "{rules} {stopped}: {found:?}");
+            }
+        }
+        // These leave what they do not name, or enough.
+        for rules in [
+            "{ selection: any, maximumNumberOfImages: 3 }",
+            "{ selection: untagged, maximumNumberOfImages: 1 }",
+            "{ selection: { tagPrefixList: [pr-] }, maximumAgeLimit: 7 }",
+            "{ selection: { tagPatternList: ['*-dev'] }, maximumNumberOfImages: 1 }",
+            "{ selection: { tagPrefixList: ['*'] }, maximumNumberOfImages: 1 }",
+            "{ selection: any, maximumDaysInArchive: 90 }",
+        ] {
+            let found = leaves_almost_nothing(&format!("rules: [{rules}], {NO_LIMIT}"));
+            assert!(found.is_empty(), "{rules}: {found:?}");
+        }
+        assert!(leaves_almost_nothing("apply: protect, limits: { percent: 100 }").is_empty());
+    }
+
+    #[test]
+    fn what_limits_leave_of_a_repository_is_what_they_do_not_let_go() {
+        let limits = |images, percent, remaining| Limits { images, percent, remaining };
+        for (limits, total, left) in [
+            (Limits::default(), 20, 10),
+            (Limits::default(), 0, 0),
+            (Limits::default(), 3, 2),
+            (limits(10, 100, 1), 20, 10),
+            (limits(1000, 100, 1), 20, 1),
+            (limits(1000, 100, 30), 20, 20),
+            (limits(1000, 90, 1), 20, 2),
+            (limits(u64::MAX, 100, 1), u64::MAX, 1),
+        ] {
+            assert_eq!(limits.least_left(total), left, "{limits:?} {total}");
         }
     }
 }

@@ -32,6 +32,9 @@ pub enum InvalidName {
     /// A part begins or ends with a separator.
     #[error("{} begins or ends with a separator; begin and end each part with a letter or digit", quoted(.0))]
     PartEdge(String),
+    /// The host of a registry before the name, as in a URI. ECR takes that for a part of the name.
+    #[error("it begins with the host of a registry; write {}", quoted(.0))]
+    Host(String),
     /// Separators that do not go together.
     #[error("{} has `{}` in it; separate words by `.`, `_`, `__` or dashes", quoted(.0), .1)]
     Separator(String, String),
@@ -72,6 +75,18 @@ impl Name {
             }
         }
         Ok(Self(text.to_owned()))
+    }
+
+    /// Checks the name of a repository that is to be made: one that begins with the host of a registry is somebody's mistake.
+    ///
+    /// # Errors
+    ///
+    /// The finding at `pointer` that says what to write.
+    pub fn check_new(&self, pointer: impl Into<String>) -> Result<(), Finding> {
+        let Some(meant) = Self::meant(&self.0) else { return Ok(()) };
+        let problem = InvalidName::Host(meant.0);
+        let message = format!("{} is no name for a repository: {problem}", quoted(&self.0));
+        Err(Finding::new(Code::InvalidName, pointer, message))
     }
 
     /// The name that a text probably means which has more than a name: the host of a registry before it, a tag or a digest behind it,

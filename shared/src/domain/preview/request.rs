@@ -20,7 +20,7 @@ use crate::domain::lifecycle::evaluate::Passes;
 use crate::domain::lifecycle::source::PolicySource;
 use crate::domain::preview::model::PreviewReport;
 use crate::domain::repository::Name;
-use crate::domain::text::finding::Finding;
+use crate::domain::text::finding::{Code, Finding};
 use crate::domain::text::instant::Instant;
 use crate::domain::text::reader::OTHER_NAME;
 use crate::domain::text::syntax::without_mark;
@@ -143,12 +143,24 @@ pub fn read(
     }
     let is_live = request.image_details.is_none() && request.images.is_none();
     let policy = match (&request.lifecycle_policy_text, request.lifecycle_policy) {
-        (Some(text), None) => Some(text.as_str()),
-        (None, Some(object)) => Some(object.get()),
+        (Some(text), None) => Some((text.as_str(), "/lifecyclePolicyText")),
+        (None, Some(object)) => Some((object.get(), "/lifecyclePolicy")),
         (None, None) if is_live && request.repository_name.is_some() => None,
         _ => return Err(InvalidRequest::Policy),
     };
-    let source = policy.map(parse).transpose().map_err(InvalidRequest::InvalidPolicy)?;
+    let source = policy.map(|(text, field)| {
+        parse(text).map_err(|mut findings| {
+            // A rule that is not complete is short, too.
+            if findings.len() > 1 {
+                findings.retain(|finding| finding.code != Code::PolicyTooShort);
+            }
+            // Where they are in the request.
+            let in_request =
+                |finding: Finding| Finding { pointer: format!("{field}{}", finding.pointer), ..finding };
+            InvalidRequest::InvalidPolicy(findings.into_iter().map(in_request).collect())
+        })
+    });
+    let source = source.transpose()?;
     let usage = request.in_use.map_or_else(|| Ok(Usage::default()), |in_use| Usage::parse(in_use.get()))?;
     let passes = if request.all_passes { Passes::UntilStable } else { Passes::One };
     match (&request.repository_name, source) {

@@ -35,6 +35,17 @@ pub enum RepositoryPolicy {
     Literal(String),
 }
 
+/// A generated repository policy that is longer than ECR takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the repository policy for {accounts} accounts has {characters} characters, and ECR takes {MAX_POLICY_CHARACTERS} at most; name the \
+     organisation instead, or fewer accounts"
+)]
+pub struct PolicyTooLong {
+    accounts: usize,
+    characters: usize,
+}
+
 /// Who may pull besides roles of the own account.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PullAccess {
@@ -58,22 +69,65 @@ impl RepositoryPolicy {
             Self::Pull(access) => access.statements(registry),
         };
         let existing: Option<Value> = existing.and_then(|text| serde_json::from_str(text).ok());
-        let existing = existing.as_ref().and_then(|policy| policy.get("Statement")?.as_array());
-        statements.extend(
-            existing
-                .into_iter()
-                .flatten()
-                .filter(|statement| statement["Sid"] == LAMBDA_OWN_STATEMENT)
-                .cloned(),
-        );
+        let existing = existing.iter().flat_map(statements_of);
+        statements.extend(existing.filter(|statement| is_of_lambda_itself(statement)).cloned());
         if statements.is_empty() {
             return None;
         }
         Some(json!({ "Version": "2012-10-17", "Statement": statements }).to_string())
     }
+
+    /// Checks whether ECR takes the policy that is generated for a repository of `registry`.
+    ///
+    /// # Errors
+    ///
+    /// If it is too long.
+    pub fn check_length(&self, registry: &Registry) -> Result<(), PolicyTooLong> {
+        let Self::Pull(access) = self else { return Ok(()) };
+        let characters = self.text(registry, None).map_or(0, |text| text.chars().count());
+        if characters <= MAX_POLICY_CHARACTERS {
+            return Ok(());
+        }
+        Err(PolicyTooLong { accounts: access.account_ids.len(), characters })
+    }
 }
 
 impl PullAccess {
+    /// Who may pull by a policy that was generated from it, for a repository of `registry`; `None` for any other policy. The statement
+    /// that AWS Lambda wrote itself does not count.
+    #[must_use]
+    pub fn of_policy(text: &str, registry: &Registry) -> Option<Self> {
+        let policy: Value = serde_json::from_str(text).ok()?;
+        let mut access = Self::default();
+        let mut is_lambdas_alone = true;
+        for statement in statements_of(&policy) {
+            if is_of_lambda_itself(statement) {
+                continue;
+            }
+            is_lambdas_alone = false;
+            let condition =
+                |key: &str| statement["Condition"]["StringEquals"][key].as_str().map(str::to_owned);
+            match statement["Sid"].as_str()? {
+                "PullFromAccounts" => {
+                    let accounts = match &statement["Principal"]["AWS"] {
+                        Value::Array(accounts) => accounts.as_slice(),
+                        one => std::slice::from_ref(one),
+                    };
+                    let accounts = accounts.iter().filter_map(|account| Some(account_of(account.as_str()?)));
+                    access.account_ids.extend(accounts.map(str::to_owned));
+                }
+                "PullFromOrganization" => access.organization_id = condition("aws:PrincipalOrgID"),
+                "PullByLambda" | "PullByLambdaOfOrganization" => access.lambda = true,
+                _ => return None,
+            }
+        }
+        if is_lambdas_alone {
+            return Some(access);
+        }
+        let generated = RepositoryPolicy::Pull(access.clone()).text(registry, Some(text))?;
+        is_same_policy(&generated, text).then_some(access)
+    }
+
     fn statements(&self, registry: &Registry) -> Vec<Value> {
         let Registry { partition, region, account_id } = registry;
         let mut statements = Vec::new();
@@ -114,6 +168,43 @@ impl PullAccess {
     }
 }
 
+/// The statements of a policy, which may be one alone.
+fn statements_of(policy: &Value) -> &[Value] {
+    match &policy["Statement"] {
+        Value::Array(statements) => statements,
+        one @ Value::Object(_) => std::slice::from_ref(one),
+        _ => &[],
+    }
+}
+
+/// Whether AWS Lambda wrote a statement: it has that name, and lets in nobody else. Anybody can write the name.
+fn is_of_lambda_itself(statement: &Value) -> bool {
+    let principal = &statement["Principal"];
+    statement["Sid"] == LAMBDA_OWN_STATEMENT
+        && principal.as_object().is_some_and(|kinds| kinds.len() == 1)
+        && (principal["Service"] == "lambda.amazonaws.com"
+            || principal["Service"] == json!(["lambda.amazonaws.com"]))
+}
+
+/// The account of a principal: its number, or the root of it by its ARN.
+fn account_of(principal: &str) -> &str {
+    let root = principal.strip_prefix("arn:").and_then(|rest| {
+        let (_, account) = rest.split_once(":iam::")?;
+        account.strip_suffix(":root")
+    });
+    root.unwrap_or(principal)
+}
+
+/// Whether two policies have equivalent statements, whatever their versions.
+#[must_use]
+pub fn is_same_statements(one: &str, other: &str) -> bool {
+    let statements = |text: &str| {
+        let policy: Option<Value> = serde_json::from_str(text).ok();
+        policy.map(|policy| canonical(&json!(statements_of(&policy)), ""))
+    };
+    matches!((statements(one), statements(other)), (Some(one), Some(other)) if one == other)
+}
+
 /// Whether two policy texts are equivalent. Formatting, the order of lists, one value instead of a list of one, and an account's
 /// number instead of its root's ARN make no difference, as in IAM.
 #[must_use]
@@ -142,13 +233,7 @@ fn canonical(value: &Value, key: &str) -> Value {
                 fields.iter().map(|(key, value)| (key.clone(), canonical(value, key))).collect();
             Value::Object(fields)
         }
-        Value::String(text) if key == "AWS" => {
-            let root = text.strip_prefix("arn:").and_then(|rest| {
-                let (_, account) = rest.split_once(":iam::")?;
-                account.strip_suffix(":root")
-            });
-            Value::String(root.unwrap_or(text).to_owned())
-        }
+        Value::String(text) if key == "AWS" => Value::String(account_of(text).to_owned()),
         // IAM reads a boolean and a number of a condition as their text.
         Value::Bool(_) | Value::Number(_) => Value::String(value.to_string()),
         Value::String(_) | Value::Null => value.clone(),
@@ -191,6 +276,67 @@ mod tests {
         assert!(text.contains("LambdaECRImageRetrievalPolicy") && !text.contains("Other"), "{text}");
         let literal = RepositoryPolicy::Literal("{}".to_owned());
         assert_eq!(literal.text(&registry(), Some(existing)).unwrap(), "{}");
+    }
+
+    #[test]
+    fn a_statement_that_lambda_wrote_is_one_that_lets_in_lambda_alone() {
+        let policy = |statement: &str| format!(r#"{{"Version": "2008-10-17", "Statement": {statement}}}"#);
+        let statement = |principal: &str| {
+            format!(
+                r#"{{"Sid": "LambdaECRImageRetrievalPolicy", "Effect": "Allow", "Principal": {principal},
+                    "Action": ["ecr:BatchGetImage"]}}"#
+            )
+        };
+        let lambda = statement(r#"{"Service": "lambda.amazonaws.com"}"#);
+        for (existing, is_kept) in [
+            (policy(&lambda), true),
+            (policy(&format!("[{lambda}]")), true),
+            (policy(&statement(r#"{"Service": ["lambda.amazonaws.com"]}"#)), true),
+            (policy(&statement(r#""*""#)), false),
+            (policy(&statement(r#"{"AWS": "*"}"#)), false),
+            (policy(&statement(r#"{"Service": "lambda.amazonaws.com", "AWS": "*"}"#)), false),
+            (policy(&statement(r#"{"Service": ["lambda.amazonaws.com", "ec2.amazonaws.com"]}"#)), false),
+        ] {
+            let text = RepositoryPolicy::None.text(&registry(), Some(&existing));
+            assert_eq!(text.is_some(), is_kept, "{existing}");
+        }
+    }
+
+    #[test]
+    fn who_may_pull_is_read_from_a_generated_policy_and_from_no_other() {
+        let own = r#"{"Version":"2008-10-17","Statement":[{"Sid":"LambdaECRImageRetrievalPolicy","Effect":"Allow",
+            "Principal":{"Service":"lambda.amazonaws.com"},"Action":["ecr:BatchGetImage"]}]}"#;
+        for accounts in [&[][..], &["111111111111"], &["111111111111", "222222222222"]] {
+            for (organization_id, lambda) in [
+                (None, false),
+                (None, true),
+                (Some("o-abcdefghij".to_owned()), false),
+                (Some("o-abcdefghij".to_owned()), true),
+            ] {
+                let access = PullAccess {
+                    account_ids: accounts.iter().map(|&id| id.to_owned()).collect(),
+                    organization_id,
+                    lambda,
+                };
+                for existing in [None, Some(own)] {
+                    let policy = RepositoryPolicy::Pull(access.clone());
+                    let Some(text) = policy.text(&registry(), existing) else { continue };
+                    assert_eq!(PullAccess::of_policy(&text, &registry()).as_ref(), Some(&access), "{text}");
+                    // Somebody added an action.
+                    let other = text.replacen("[\"ecr:", "[\"ecr:PutImage\",\"ecr:", 1);
+                    if access != PullAccess::default() {
+                        assert_eq!(PullAccess::of_policy(&other, &registry()), None, "{other}");
+                    }
+                }
+            }
+        }
+        for text in [
+            "{",
+            r#"{"Statement":[{"Sid":"Partner","Effect":"Allow","Principal":"*","Action":"ecr:*"}]}"#,
+            r#"{"Statement":[{"Effect":"Allow","Principal":"*","Action":"ecr:*"}]}"#,
+        ] {
+            assert_eq!(PullAccess::of_policy(text, &registry()), None, "{text}");
+        }
     }
 
     #[test]

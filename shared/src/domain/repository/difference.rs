@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::access::is_same_policy;
 use super::protection::{PolicyPlan, Protection, begins_with_protection, plan_policy};
-use super::{Encryption, Existing, Registry, Settings, TagMutability, Tags, ownership};
+use super::{Encryption, Existing, MAX_TAGS, Registry, Settings, TagMutability, Tags, ownership};
 use crate::domain::text::quantity;
 
 /// All differences between an existing repository and the requested one.
@@ -73,6 +73,13 @@ pub fn difference(
     registry: &Registry,
     protection: &Protection,
 ) -> Difference {
+    let policy = plan_policy(existing, wanted.lifecycle_policy.as_ref(), protection);
+    Difference { policy, ..difference_besides_policy(existing, wanted, registry) }
+}
+
+/// The difference between `existing` and `wanted` besides the lifecycle policy, which stays as it is.
+#[must_use]
+pub fn difference_besides_policy(existing: &Existing, wanted: &Settings, registry: &Registry) -> Difference {
     let mut changes = Vec::new();
     // First what ECR is most likely to refuse: a policy can name a principal that does not exist.
     let policy = wanted.policy.text(registry, existing.policy_text.as_deref());
@@ -95,8 +102,7 @@ pub fn difference(
     changes.extend(tags(&existing.tags, &wanted.tags));
     let encryption = (!wanted.encryption.is_met_by(&existing.encryption))
         .then(|| (existing.encryption.clone(), wanted.encryption.clone()));
-    let policy = plan_policy(existing, wanted.lifecycle_policy.as_ref(), protection);
-    Difference { encryption, changes, policy }
+    Difference { encryption, changes, policy: PolicyPlan::AS_IT_IS }
 }
 
 /// The tags to set and to remove, if any.
@@ -133,6 +139,16 @@ impl Change {
             Self::ScanOnPush { from, to } => Self::ScanOnPush { from: to, to: from },
             Self::Tags { from, to } => Self::Tags { from: to, to: from },
         }
+    }
+
+    /// Whether the tags that are set have room beside all tags that a repository has, of which some may be removed.
+    #[must_use]
+    pub fn fits_beside(&self, tags: &Tags) -> bool {
+        let Self::Tags { to, .. } = self else { return true };
+        // Those of AWS do not count.
+        let is_counted = |key: &&String| !key.starts_with("aws:");
+        let all: BTreeSet<&String> = tags.keys().chain(to.keys()).filter(is_counted).collect();
+        all.len() <= MAX_TAGS
     }
 
     /// The field of a repository that changes, as ECR's API names it.
@@ -191,7 +207,8 @@ impl fmt::Display for Change {
             Self::Tags { from, to } => {
                 let keys: BTreeSet<&String> = from.keys().chain(to.keys()).collect();
                 let shown: Vec<&str> = keys.iter().take(5).map(|key| key.as_str()).collect();
-                write!(f, "{} differ: {}", quantity::count(keys.len() as u64, "tag"), shown.join(", "))?;
+                let verb = if keys.len() == 1 { "differs" } else { "differ" };
+                write!(f, "{} {verb}: {}", quantity::count(keys.len() as u64, "tag"), shown.join(", "))?;
                 if keys.len() > shown.len() { f.write_str(", …") } else { Ok(()) }
             }
         }

@@ -110,6 +110,12 @@ pub struct PolicyPlan {
     pub status: Option<PolicyStatus>,
 }
 
+impl PolicyPlan {
+    /// The policy is not asked for: it stays, and nothing is known of its status.
+    pub const AS_IT_IS: Self =
+        Self { change: None, record: RecordChange::Keep, is_different: false, status: None };
+}
+
 /// The change of a repository's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RecordChange {
@@ -289,8 +295,8 @@ impl PolicyStatus {
         match self {
             Self::Active => None,
             Self::Unprotected => Some(
-                "the policy does not begin with the protection rule, so that ECR takes images in use, too; PUT the repository with \
-                 the policy that is wanted, and it is attached behind that rule"
+                "the policy does not begin with the protection rule, so that ECR takes images in use, too; ask for the policy that is \
+                 wanted, and it is attached behind that rule"
                     .to_owned(),
             ),
             Self::PoliciesFile => Some(

@@ -1,12 +1,10 @@
 //! Reads a requested repository from JSON: an API's body, with ECR's field names, or the properties of a CloudFormation resource,
 //! with the names of `AWS::ECR::Repository` and every boolean and number as a string.
 
-use serde_json::Value;
-
 use super::access::MAX_POLICY_CHARACTERS;
 use super::{
-    Encryption, EncryptionType, MAX_FILTERS, Movable, Name, ProtectedPolicy, PullAccess, RepositoryPolicy,
-    Settings, TagMutability, Tags, ownership,
+    Encryption, EncryptionType, Existing, MAX_FILTERS, MAX_TAGS, Movable, Name, ProtectedPolicy, PullAccess,
+    RepositoryPolicy, Settings, TagMutability, Tags, ownership,
 };
 use crate::domain::enforcement::in_use_protection::OWN_TAGS_PATTERN;
 use crate::domain::lifecycle::PolicySource;
@@ -14,8 +12,8 @@ use crate::domain::text::finding::{Code, Finding, join_pointer, quoted};
 use crate::domain::text::reader::{Field, FieldCasing, Fields, Reader};
 use crate::domain::text::syntax::{self, Node};
 
-/// The most tags that a repository can have.
-const MAX_TAGS: usize = 50;
+/// Maximum length of the name of a KMS key, in characters.
+const MAX_KEY_CHARACTERS: usize = 2048;
 /// Number of tags that mark an incomplete repository.
 const MARK_TAGS: usize = 1;
 /// Number of tags that name the CloudFormation resource of a repository.
@@ -30,6 +28,47 @@ pub struct RepositorySpec {
     pub settings: Settings,
 }
 
+/// The settings of a repository that a request changes. What it does not name stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsPart {
+    /// The name of the repository; left out where the path names it.
+    pub name: Option<Name>,
+    tag_mutability: Option<TagMutability>,
+    scan_on_push: Option<bool>,
+    encryption: Option<Encryption>,
+    tags: Option<Tags>,
+    lifecycle_policy: Option<Option<ProtectedPolicy>>,
+    policy: Option<RepositoryPolicy>,
+}
+
+impl SettingsPart {
+    /// Whether the lifecycle policy is to change. If not, nothing about it is looked at.
+    #[must_use]
+    pub const fn names_lifecycle_policy(&self) -> bool {
+        self.lifecycle_policy.is_some()
+    }
+
+    /// The settings of a repository after the change: those that are named, and those that it has. Of its lifecycle policy only one
+    /// that is named is among them.
+    #[must_use]
+    pub fn over(&self, existing: &Existing) -> Settings {
+        let own_tags = || {
+            let tags = existing.tags.iter().filter(|(key, _)| !ownership::is_reserved(key));
+            tags.map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        let own_policy =
+            || existing.policy_text.clone().map_or(RepositoryPolicy::None, RepositoryPolicy::Literal);
+        Settings {
+            tag_mutability: self.tag_mutability.clone().unwrap_or_else(|| existing.tag_mutability.clone()),
+            scan_on_push: self.scan_on_push.unwrap_or(existing.scan_on_push),
+            encryption: self.encryption.clone().unwrap_or_else(|| existing.encryption.clone()),
+            tags: self.tags.clone().unwrap_or_else(own_tags),
+            lifecycle_policy: self.lifecycle_policy.clone().flatten(),
+            policy: self.policy.clone().unwrap_or_else(own_policy),
+        }
+    }
+}
+
 /// A repository as a CloudFormation resource declares it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Properties {
@@ -39,6 +78,8 @@ pub struct Properties {
     pub adopt_existing: bool,
     /// `EmptyOnDelete`: whether images go with the repository.
     pub empty_on_delete: EmptyOnDelete,
+    /// Whether they say what the repository policy is to be, even if that is none.
+    pub names_policy: bool,
 }
 
 /// Whether a repository is deleted together with its images when its resource is deleted.
@@ -78,6 +119,36 @@ pub fn body(text: &str) -> Result<RepositorySpec, Vec<Finding>> {
     specs.finish(spec)
 }
 
+/// Reads an API's body that names only what is to change.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub fn part(text: &str) -> Result<SettingsPart, Vec<Finding>> {
+    let node = syntax::parse_json(text).map_err(|finding| vec![finding])?;
+    let mut specs = RepositorySpecs { reader: Reader::default(), spelling: FieldCasing::Api };
+    let part = specs.spec(&node, &[]).and_then(|(spec, fields)| {
+        let (mutability, filters) = ("imageTagMutability", "imageTagMutabilityExclusionFilters");
+        if fields.has(filters) && !fields.has(mutability) {
+            let message = format!("`{filters}` are exceptions to `{mutability}`; write both");
+            specs.reader.report(Code::MissingField, fields.at(filters), message);
+        }
+        let RepositorySpec { name, settings } = spec?;
+        Some(SettingsPart {
+            name,
+            tag_mutability: fields.has(mutability).then_some(settings.tag_mutability),
+            scan_on_push: fields.has("imageScanningConfiguration").then_some(settings.scan_on_push),
+            encryption: fields.has("encryptionConfiguration").then_some(settings.encryption),
+            tags: fields.has("tags").then_some(settings.tags),
+            lifecycle_policy: (fields.has("lifecyclePolicy") || fields.has("lifecyclePolicyText"))
+                .then_some(settings.lifecycle_policy),
+            policy: (fields.has("pullAccess") || fields.has("repositoryPolicyText"))
+                .then_some(settings.policy),
+        })
+    });
+    specs.finish(part)
+}
+
 /// Reads the properties of a CloudFormation resource.
 ///
 /// # Errors
@@ -96,7 +167,9 @@ pub fn properties(text: &str) -> Result<Properties, Vec<Finding>> {
             Some(Some(true)) => EmptyOnDelete::Yes,
             Some(None) => EmptyOnDelete::InUse,
         };
-        Some(Properties { spec: spec?, adopt_existing: adopt_existing.unwrap_or_default(), empty_on_delete })
+        let names_policy = fields.has("PullAccess") || fields.has("RepositoryPolicyText");
+        let adopt_existing = adopt_existing.unwrap_or_default();
+        Some(Properties { spec: spec?, adopt_existing, empty_on_delete, names_policy })
     });
     specs.finish(properties)
 }
@@ -298,9 +371,13 @@ impl RepositorySpecs {
             Some(_) if encryption_type == EncryptionType::Aes256 => {
                 Some((Code::KmsKeyUnexpected, "AES256 uses no KMS key; remove it, or write KMS".to_owned()))
             }
-            Some(key) if key.is_empty() => Some((
+            Some(key) if key.trim().is_empty() => Some((
                 Code::EmptyString,
                 "the key is empty; leave it out for the key that AWS manages".to_owned(),
+            )),
+            Some(key) if key.chars().count() > MAX_KEY_CHARACTERS => Some((
+                Code::NumberOutOfRange,
+                format!("it has {} characters; ECR takes {MAX_KEY_CHARACTERS} at most", key.chars().count()),
             )),
             Some(key) if key.starts_with("alias/") || key.contains(":alias/") => Some((
                 Code::KmsKeyAlias,
@@ -466,9 +543,13 @@ impl RepositorySpecs {
                 return None;
             }
         };
-        let problem = match serde_json::from_str::<Value>(&text) {
-            Err(error) => Some(format!("it is not JSON: {error}")),
-            Ok(policy) if policy.get("Statement").is_none() => {
+        let has_statement = |policy: &Node| match policy {
+            Node::Object(elements) => elements.iter().any(|(name, _)| name == "Statement"),
+            _ => false,
+        };
+        let problem = match syntax::parse_json(&text) {
+            Err(finding) => Some(finding.message),
+            Ok(policy) if !has_statement(&policy) => {
                 Some("it has no `Statement`; write an IAM policy".to_owned())
             }
             Ok(_) if text.chars().count() > MAX_POLICY_CHARACTERS => Some(format!(

@@ -229,6 +229,8 @@ codes! {
     EntryUnreachable = "entry-unreachable",
     /// An entry of `usage.ignore` in policies.yaml whose last day is over.
     IgnoreExpired = "ignore-expired",
+    /// An entry of policies.yaml that may leave a repository almost nothing, with limits that do not stop it.
+    LeavesAlmostNothing = "leaves-almost-nothing",
     /// Every image expires.
     EverythingExpires = "everything-expires",
     /// Every tagged image expires.
@@ -276,6 +278,7 @@ impl Code {
                 | Self::ListNeverMatches
                 | Self::EntryUnreachable
                 | Self::IgnoreExpired
+                | Self::LeavesAlmostNothing
                 | Self::EverythingExpires
                 | Self::EveryTaggedImageExpires
                 | Self::OtherTagsExpire
@@ -290,6 +293,15 @@ impl Code {
                 | Self::InUseNotFound
                 | Self::InUseExpires
         )
+    }
+}
+
+impl Code {
+    /// Whether the finding is a matter of judgement: the document does what it says, and its author may want just that. `check` says so,
+    /// and ends as if it was not there.
+    #[must_use]
+    pub const fn is_advice(self) -> bool {
+        matches!(self, Self::LeavesAlmostNothing)
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::aws::AwsError;
 use crate::domain::cloudformation::confirmation::Unconfirmed;
 use crate::domain::cloudformation::repository::{
-    Plan, Refusal, Removing, adoption, attributes, changes, check_new, marker, owner, plan, removing,
+    Plan, Refusal, Removing, adoption, attributes, changes, check_adopted_policy, check_new, check_policy,
+    marker, owner, plan, removing,
 };
 use crate::domain::cloudformation::{Answer, Event, RequestType};
 use crate::domain::enforcement::by_hand::{Refusal as DeletionRefusal, UseCheck};
@@ -13,7 +14,9 @@ use crate::domain::repository::{Existing, Name, PolicyStatus};
 use crate::domain::text::quantity;
 use crate::workflows::confirm_request::{ConfirmationError, RequestConfirmer};
 use crate::workflows::delete_images::{ByHand, DeletionError};
-use crate::workflows::provision::{Changed, Compared, Creation, Left, ProvisionError, Provisioner, Removal};
+use crate::workflows::provision::{
+    Changed, Compared, Completion, Creation, Left, ProvisionError, Provisioner, Removal,
+};
 
 /// The server of requests.
 #[derive(Debug)]
@@ -124,6 +127,7 @@ impl Server<'_> {
     ) -> Result<(Existing, Option<PolicyStatus>), Failed> {
         self.confirmer.confirm(event, &self.provisioner).await?;
         let Self { provisioner, permissions, .. } = self;
+        check_policy(properties, provisioner.registry)?;
         let owner = owner(event);
         let is_in_place = event.request_type == RequestType::Update
             && event.physical_resource_id.as_deref() == Some(name.as_str());
@@ -140,10 +144,14 @@ impl Server<'_> {
         let Some(existing) = found else { return Err(Refusal::Exists { name: name.clone() }.into()) };
         // Whose it is comes first: of what is another's nothing more is looked at.
         let adopted = adoption(&owner, &existing, name, properties.adopt_existing, permissions)?;
+        if adopted.is_some() {
+            check_adopted_policy(&existing, name, properties, provisioner.registry)?;
+        }
         let Compared { difference, asked } =
             provisioner.compare(&existing, &properties.spec.settings).await?;
         let changes = changes(adopted, &existing, name, properties, old_key, difference, permissions)?;
-        let Changed { repository, status, .. } = provisioner.change(existing, changes, Some(asked)).await?;
+        let Changed { repository, status, .. } =
+            provisioner.change(existing, changes, Some(asked), Completion::Complete).await?;
         Ok((repository, status))
     }
 
@@ -184,7 +192,7 @@ impl Server<'_> {
                 }
             }
             Removing::Release(change) => {
-                provisioner.change(existing, vec![change], None).await?;
+                provisioner.change(existing, vec![change], None, Completion::AsBefore).await?;
                 tracing::info!(repository = %name, "left the adopted repository as it is");
                 Ok(())
             }

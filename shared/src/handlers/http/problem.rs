@@ -6,6 +6,10 @@ use super::Response;
 use crate::domain::text::finding::Finding;
 use crate::domain::text::printable::{Notation, printable};
 
+/// Maximum number of findings about a request: a body can have more mistakes than an answer has room for.
+const MAX_FINDINGS_OF_REQUEST: usize = 100;
+/// Maximum length of a pointer into a request, in characters: a body can have longer names of fields.
+const MAX_POINTER_CHARACTERS: usize = 500;
 /// Maximum number of findings about what is in AWS: an answer is 5 MB at most.
 #[cfg(feature = "lifecycle")]
 pub(super) const MAX_FINDINGS: usize = 1000;
@@ -120,10 +124,21 @@ impl Problem {
         Self { kind, detail: detail.into(), findings: Vec::new(), headers: Vec::new() }
     }
 
-    /// A request with these findings.
+    /// A request with these findings, of which the first ones are named.
     #[must_use]
-    pub fn invalid(findings: Vec<Finding>) -> Self {
-        let detail = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    pub fn invalid(mut findings: Vec<Finding>) -> Self {
+        let more = findings.len().saturating_sub(MAX_FINDINGS_OF_REQUEST);
+        findings.truncate(MAX_FINDINGS_OF_REQUEST);
+        for Finding { pointer, .. } in &mut findings {
+            if let Some((end, _)) = pointer.char_indices().nth(MAX_POINTER_CHARACTERS) {
+                pointer.truncate(end);
+                pointer.push('…');
+            }
+        }
+        let mut detail = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            detail += &format!("; and {more} more");
+        }
         Self { kind: Kind::InvalidRequest, detail, findings, headers: Vec::new() }
     }
 

@@ -5,9 +5,13 @@ use serde::Serialize;
 use super::{Call, Problem, Rejection, Response};
 use crate::domain::image::deletion::{Deleted, Refused};
 use crate::domain::repository::describe::Shown;
-use crate::domain::repository::{Description, Existing, Name, PolicyStatus, Settings, Tags};
+use crate::domain::repository::read::SettingsPart;
+use crate::domain::repository::{
+    Description, Existing, Name, PolicyStatus, Settings, Tags, difference_besides_policy,
+};
+use crate::domain::text::finding::{Code, Finding};
 use crate::workflows::delete_images::ByHand;
-use crate::workflows::provision::{Changed, Compared, Creation, Provisioner, Removal};
+use crate::workflows::provision::{Changed, Compared, Completion, Creation, Provisioner, Removal};
 
 /// Serves a request.
 pub async fn serve(call: Call, provisioner: &Provisioner<'_>, by_hand: &ByHand<'_>) -> Response {
@@ -23,7 +27,10 @@ async fn answer(
     by_hand: &ByHand<'_>,
 ) -> Result<Response, Problem> {
     match call {
-        Call::CreateRepository(name, settings) => create(provisioner, &name, &settings).await,
+        Call::CreateRepository(name, settings) => {
+            check_policy(provisioner, &settings)?;
+            create(provisioner, &name, &settings).await
+        }
         Call::ListRepositories { max_results, next_token } => {
             list(provisioner, max_results, next_token.as_deref()).await
         }
@@ -35,22 +42,34 @@ async fn answer(
                 &Description::new(&repository, provisioner.registry, status.as_ref(), None),
             ))
         }
-        Call::UpdateRepository(name, settings) => update(provisioner, &name, &settings).await,
-        Call::DeleteRepository { name, force, check } => match if force {
-            let removal = by_hand.delete_repository(&name, check).await?;
-            if matches!(removal, Removal::Deleted | Removal::Missing) {
-                provisioner.forget(name.as_str()).await;
+        Call::UpdateRepository(name, settings) => {
+            check_policy(provisioner, &settings)?;
+            update(provisioner, &name, &settings).await
+        }
+        Call::ChangeRepository(name, part) => change(provisioner, &name, &part).await,
+        Call::DeleteRepository { name, force, check } => {
+            let removal = if force {
+                let removal = by_hand.delete_repository(&name, check).await?;
+                if matches!(removal, Removal::Deleted | Removal::Missing) {
+                    provisioner.forget(name.as_str()).await;
+                }
+                removal
+            } else {
+                let was_there = provisioner.exists(&name).await?;
+                match provisioner.delete(name.as_str()).await? {
+                    // The answer to a call before it was lost.
+                    Removal::Missing if was_there => Removal::Deleted,
+                    removal => removal,
+                }
+            };
+            match removal {
+                Removal::Deleted => Ok(Response::empty(204)),
+                Removal::Missing => Err(missing(&name)),
+                Removal::NotEmpty(images) => {
+                    Err(Rejection::RepositoryNotEmpty { name: &name, images: images as u64 }.into())
+                }
             }
-            removal
-        } else {
-            provisioner.delete(name.as_str()).await?
-        } {
-            Removal::Deleted => Ok(Response::empty(204)),
-            Removal::Missing => Err(missing(&name)),
-            Removal::NotEmpty(images) => {
-                Err(Rejection::RepositoryNotEmpty { name: &name, images: images as u64 }.into())
-            }
-        },
+        }
         Call::DeleteImages(request, check) => {
             #[derive(Serialize)]
             #[serde(rename_all = "camelCase")]
@@ -72,6 +91,15 @@ async fn answer(
             Ok(Response::json(200, &report))
         }
     }
+}
+
+/// Refuses more accounts than a repository policy has room for.
+fn check_policy(provisioner: &Provisioner<'_>, settings: &Settings) -> Result<(), Problem> {
+    settings.policy.check_length(provisioner.registry).map_err(|error| {
+        let finding =
+            Finding::new(Code::InvalidRepositoryPolicy, "/pullAccess/accountIds", error.to_string());
+        Problem::invalid(vec![finding])
+    })
 }
 
 async fn create(
@@ -126,11 +154,42 @@ async fn update(
     if difference.encryption.is_some() {
         return Err(Rejection::EncryptionFixed { difference: difference.to_string() }.into());
     }
-    let Changed { repository, changes, status } =
-        provisioner.change(repository, difference.changes, Some(asked)).await?;
+    let changed =
+        provisioner.change(repository, difference.changes, Some(asked), Completion::Complete).await?;
+    Ok(changed_response(provisioner, &changed))
+}
+
+/// Changes what the request names. A lifecycle policy that it does not name is neither read nor written.
+async fn change(
+    provisioner: &Provisioner<'_>,
+    name: &Name,
+    part: &SettingsPart,
+) -> Result<Response, Problem> {
+    let repository = existing(provisioner, name).await?;
+    let settings = part.over(&repository);
+    check_policy(provisioner, &settings)?;
+    let (difference, asked) = if part.names_lifecycle_policy() {
+        let Compared { difference, asked } = provisioner.compare(&repository, &settings).await?;
+        (difference, Some(asked))
+    } else {
+        (difference_besides_policy(&repository, &settings, provisioner.registry), None)
+    };
+    if difference.encryption.is_some() {
+        return Err(Rejection::EncryptionFixed { difference: difference.to_string() }.into());
+    }
+    let has_policy_status = asked.is_some();
+    let mut changed = provisioner.change(repository, difference.changes, asked, Completion::AsBefore).await?;
+    if !has_policy_status {
+        changed.status = provisioner.status(&changed.repository).await?;
+    }
+    Ok(changed_response(provisioner, &changed))
+}
+
+fn changed_response(provisioner: &Provisioner<'_>, changed: &Changed) -> Response {
+    let Changed { repository, changes, status } = changed;
     let description =
-        Description::new(&repository, provisioner.registry, status.as_ref(), Some(changes.as_slice()));
-    Ok(Response::json(200, &description))
+        Description::new(repository, provisioner.registry, status.as_ref(), Some(changes.as_slice()));
+    Response::json(200, &description)
 }
 
 async fn existing(provisioner: &Provisioner<'_>, name: &Name) -> Result<Existing, Problem> {

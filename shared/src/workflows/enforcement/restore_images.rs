@@ -11,8 +11,8 @@ use crate::aws::ecr::{BATCH, DescribedImages, EcrProtect};
 use crate::aws::{AwsError, Failure};
 use crate::domain::enforcement::actor::Actor;
 use crate::domain::enforcement::image_restore::{
-    ActingPolicy, Candidates, Journaled, NotRestorable, NotRestored, RestoreAction, RestoreOutcome,
-    RestorePlan, RestoreRequest, RestoreStep, RestoreWarning, effects,
+    ActingPolicy, Candidates, Journaled, NotRestorable, NotRestored, RequestedTags, RestoreAction,
+    RestoreOutcome, RestorePlan, RestoreRequest, RestoreStep, RestoreWarning, effects,
 };
 use crate::domain::enforcement::journal::{self, RestoreLine};
 use crate::domain::enforcement::policy_set::{self, Apply, PolicySet};
@@ -42,7 +42,7 @@ pub struct RestoreReport {
     /// The restored images.
     pub images: Vec<RestoredImage>,
     /// The images and tags that were not restored, and why.
-    pub failures: Vec<Refused>,
+    pub failures: Vec<RestoreFailure>,
     /// What to know before the next run.
     pub warnings: Vec<String>,
     /// Where the repository is replicated to, and how to copy from there what did not come back.
@@ -59,6 +59,9 @@ pub struct RestoreReport {
 pub struct RestoredImage {
     /// Its digest.
     pub image_digest: String,
+    /// The tags by which the request names it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requested_tags: Vec<String>,
     /// The tags that were put on it. An image out of the archive has those that it had there as well.
     pub image_tags: Vec<String>,
     /// The outcome.
@@ -69,6 +72,18 @@ pub struct RestoredImage {
     /// The run, or the request, that deleted or archived it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed_by_run_id: Option<String>,
+}
+
+/// An image, or a tag, that was not restored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoreFailure {
+    /// Which, and why.
+    #[serde(flatten)]
+    pub refused: Refused,
+    /// The tags by which the request names the image.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requested_tags: Vec<String>,
 }
 
 /// A registry that the repository is replicated to.
@@ -125,9 +140,23 @@ struct Done {
     restored: BTreeMap<String, RestoreStep>,
     /// Why no more is tried.
     stopped: Option<String>,
+    /// The tags by which the request names images.
+    requested_tags: RequestedTags,
 }
 
 impl Done {
+    fn requested_tags_of(&self, digest: &str) -> Vec<String> {
+        self.requested_tags.get(digest).into_iter().flatten().cloned().collect()
+    }
+
+    /// A failure as the report has it. One that is about a tag names that one.
+    fn failure(&self, failure: &NotRestored) -> RestoreFailure {
+        let Deleted { image_digest, image_tag } = &failure.image_id;
+        let of_image = image_digest.as_ref().filter(|_| image_tag.is_none());
+        let requested_tags = of_image.map(|digest| self.requested_tags_of(digest)).unwrap_or_default();
+        RestoreFailure { refused: Refused::from(failure), requested_tags }
+    }
+
     /// Notes an image that is there. One that was to get tags and got none is as it was, which its failures say.
     fn note_restored(&mut self, step: RestoreStep, image_tags: Vec<String>) {
         if matches!(step.action, RestoreAction::Tag { .. }) && image_tags.is_empty() {
@@ -135,6 +164,7 @@ impl Done {
         }
         self.images.push(RestoredImage {
             image_digest: step.digest().to_owned(),
+            requested_tags: self.requested_tags_of(step.digest()),
             image_tags,
             outcome: step.action.outcome(),
             removed_at: Some(step.journaled.line.at),
@@ -218,30 +248,38 @@ impl ImageRestorer<'_> {
         let mut done = Done::default();
         let mut key = None;
         match &repository {
-            None => done.failures = failures_without_repository(candidates),
+            None => {
+                let (failures, requested_tags) = failures_without_repository(candidates);
+                (done.failures, done.requested_tags) = (failures, requested_tags);
+            }
             Some(repository) => {
                 let described = self.clients.call(self.clients.ecr.images(name)).await?;
                 let missing = self.missing_layers(name, &candidates, &described, &mut warnings).await?;
-                let RestorePlan { steps, unchanged, failures } = candidates.plan(&described.images, &missing);
-                done.failures = failures;
-                done.images.extend(unchanged.into_iter().map(|image_digest| RestoredImage {
-                    image_digest,
-                    image_tags: Vec::new(),
-                    outcome: RestoreOutcome::Unchanged,
-                    removed_at: None,
-                    removed_by_run_id: None,
-                }));
+                let RestorePlan { steps, unchanged, failures, requested_tags } =
+                    candidates.plan(&described.images, &missing);
+                (done.failures, done.requested_tags) = (failures, requested_tags);
+                for image_digest in unchanged {
+                    done.images.push(RestoredImage {
+                        requested_tags: done.requested_tags_of(&image_digest),
+                        image_digest,
+                        image_tags: Vec::new(),
+                        outcome: RestoreOutcome::Unchanged,
+                        removed_at: None,
+                        removed_by_run_id: None,
+                    });
+                }
                 key = self.write_down(repository, name, &steps).await?;
                 self.execute(name, steps, &mut done).await?;
                 warnings.extend(self.effects(repository, name, described, &done.restored).await);
             }
         }
         let replicas = self.replicas(name, repository.as_ref(), &done.failures, &mut warnings).await;
+        let failures = done.failures.iter().map(|failure| done.failure(failure)).collect();
         Ok(RestoreReport {
             repository_name: name.to_string(),
             dry_run: self.ecr.is_none(),
             images: done.images,
-            failures: done.failures.iter().map(Refused::from).collect(),
+            failures,
             warnings: warnings.iter().map(ToString::to_string).collect(),
             replicas,
             journal: key,
@@ -660,13 +698,13 @@ fn stopped_by(error: &RunError) -> String {
 }
 
 /// All images as failures, since their repository is gone.
-fn failures_without_repository(candidates: Candidates) -> Vec<NotRestored> {
-    let RestorePlan { steps, mut failures, .. } = candidates.plan(&[], &BTreeSet::new());
+fn failures_without_repository(candidates: Candidates) -> (Vec<NotRestored>, RequestedTags) {
+    let RestorePlan { steps, mut failures, requested_tags, .. } = candidates.plan(&[], &BTreeSet::new());
     failures.extend(steps.into_iter().map(|step| NotRestored {
         image_id: Deleted { image_digest: Some(step.digest().to_owned()), image_tag: None },
         reason: NotRestorable::RepositoryGone,
     }));
-    failures
+    (failures, requested_tags)
 }
 
 fn days_before(now: Instant, days: u64) -> Instant {

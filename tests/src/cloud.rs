@@ -430,6 +430,10 @@ impl Cloud {
             }
             "PutParameter" => {
                 let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
+                if text("Name").matches('/').count() > 15 {
+                    let message = "A hierarchy can have a maximum of 15 levels.".to_owned();
+                    return Err(("HierarchyLevelLimitExceededException", message));
+                }
                 if self.parameters.contains_key(&text("Name")) && asked["Overwrite"] != true {
                     return Err(("ParameterAlreadyExists", text("Name")));
                 }

@@ -5,14 +5,14 @@ use crate::aws::ssm::Parameters;
 use crate::domain::builds::build_context::BuildContext;
 use crate::domain::cloudformation::image::{self, Plan};
 use crate::domain::cloudformation::{Answer, Event};
-use crate::domain::text::finding::Finding;
+use crate::domain::text::finding::{Finding, in_a_sentence};
 use crate::domain::text::instant::Instant;
 use crate::workflows::start_build::{BuildStarter, StartError, StartOutcome, Trigger};
 
 /// Why there will be no image.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("the properties are not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the properties are not valid: {}", in_a_sentence(.0))]
     Properties(Vec<Finding>),
     #[error("{0}")]
     Start(#[from] StartError),
@@ -83,7 +83,9 @@ async fn act(
         }
         Err(error) => Err(Failed::Start(error)),
     };
-    // Nobody waits any more.
-    parameters.delete(&[name]).await?;
+    // Nobody waits any more. What is left of the request is answered once more when another build of the image ends.
+    if let Err(error) = parameters.delete(&[name]).await {
+        tracing::warn!(%error, "could not forget the request of CloudFormation");
+    }
     answer
 }

@@ -17,10 +17,11 @@ use crate::domain::builds::handover::Handover;
 use crate::domain::builds::outbound_event::{Failed, OutboundEvent};
 use crate::domain::builds::repository_defaults::repository_defaults;
 use crate::domain::builds::start_build_input::{NoProject, Projects, start_build_inputs};
-use crate::domain::builds::{BUILT_FROM, Platform, Source, SourceOrder, is_source_key};
+use crate::domain::builds::{BUILT_FROM, Platform, SOURCES, Source, SourceOrder, is_source_key};
+use crate::domain::image::ImageStatus;
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::repository::{Name, Registry, Settings, Tags};
-use crate::domain::text::finding::{Finding, quoted};
+use crate::domain::text::finding::{Finding, in_a_sentence, quoted};
 use crate::domain::text::instant::Instant;
 use crate::workflows::announce::EventPublisher;
 use crate::workflows::protection_records::ProtectionRecords;
@@ -137,7 +138,7 @@ pub enum StartError {
         source_name: String,
     },
     /// The request uses secrets that `builds.yaml` does not allow.
-    #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the request is not valid: {}", in_a_sentence(.0))]
     Secrets(Vec<Finding>),
     /// The stack builds for other platforms only.
     #[error("{repository} cannot be built: {problem}")]
@@ -147,11 +148,25 @@ pub enum StartError {
         /// The missing platform.
         problem: NoProject,
     },
+    /// The image of the source is in the archive, where nothing can pull it. Its tag does not move, so that no other image can have
+    /// it.
+    #[error(
+        "the image of this source is {repository}:{image_tag}, which {}; then ask for it, upload it or push it again",
+        where_it_is(.repository, .image_tag, *.status)
+    )]
+    Archived {
+        /// The repository.
+        repository: Name,
+        /// The content tag.
+        image_tag: String,
+        /// The status: archived, or on its way back.
+        status: ImageStatus,
+    },
     /// The source could be another one by the time it is built.
     #[error("the bucket {} keeps no versions, so that a source in it cannot be pinned; turn its versioning on", quoted(.0))]
     NotVersioned(String),
     /// `builds.yaml` is not valid.
-    #[error("s3://{bucket}/{key} is not valid: {}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("s3://{bucket}/{key} is not valid: {}", in_a_sentence(.findings))]
     BuildConfig {
         /// The bucket.
         bucket: String,
@@ -169,7 +184,7 @@ pub enum EventError {
     #[error(transparent)]
     Event(#[from] InvalidEvent),
     /// The request is invalid.
-    #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the request is not valid: {}", in_a_sentence(.0))]
     Request(Vec<Finding>),
     /// A build could not be started.
     #[error(transparent)]
@@ -346,6 +361,12 @@ impl Dispatcher<'_> {
             let definitions = match config.definitions(&arrived, &self.starter.stack.bucket) {
                 Ok(definitions) => definitions,
                 Err(reason) => {
+                    // Whoever uploads there means it to be built.
+                    let is_meant = matches!(&arrived.source, Source::S3 { bucket, key, .. }
+                        if *bucket == self.starter.stack.bucket && key.starts_with(SOURCES));
+                    if is_meant {
+                        self.announce_not_started("", &arrived.source, &reason.to_string()).await?;
+                    }
                     summary.ignore(&reason);
                     continue;
                 }
@@ -355,7 +376,11 @@ impl Dispatcher<'_> {
                 let context = BuildContext::new(&definition, &arrived);
                 match self.starter.begin(&definition, context, Trigger::Event(age)).await {
                     Ok(started) => summary.images.push(started.image(self.starter.registry)),
-                    Err(error @ (StartError::NotByName { .. } | StartError::NoProject { .. })) => {
+                    Err(
+                        error @ (StartError::NotByName { .. }
+                        | StartError::NoProject { .. }
+                        | StartError::Archived { .. }),
+                    ) => {
                         let name = definition.repository.as_str();
                         self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(&error);
@@ -393,15 +418,7 @@ impl Dispatcher<'_> {
         reason: &str,
     ) -> Result<(), StartError> {
         tracing::warn!(repository, %source, reason, "did not start a build");
-        let failed = Failed {
-            stack_name: self.starter.stack.name.clone(),
-            repository_name: repository.to_owned(),
-            build_status: "NOT_STARTED".to_owned(),
-            reason: reason.to_owned(),
-            source: source.to_string(),
-            build_id: String::new(),
-            log_link: String::new(),
-        };
+        let failed = Failed::not_started(&self.starter.stack.name, repository, source, reason);
         Ok(self.announcer.announce(&OutboundEvent::Failed(failed)).await?)
     }
 }
@@ -414,7 +431,9 @@ impl BuildStarter<'_> {
     /// If there is nothing to build, or AWS cannot be asked.
     pub async fn build(&self, request: &BuildRequest, now: Instant) -> Result<StartOutcome, StartError> {
         let definition = self.granted(request).await?;
-        let arrived = self.pin(&request.source, now).await?;
+        let pinned = self.pin(&request.source, now).await?;
+        // Whoever asks for a source now means it, also if a newer one was built since.
+        let arrived = SourceUpdate { arrival: SourceOrder::at(now), ..pinned };
         self.begin(&definition, BuildContext::new(&definition, &arrived), Trigger::Request).await
     }
 
@@ -558,8 +577,14 @@ impl BuildStarter<'_> {
         context: &BuildContext,
         because: Trigger,
     ) -> Result<Option<String>, StartError> {
-        match self.ecr.digest_of(name, &context.image_tag).await {
-            Ok(digest) => Ok(digest),
+        match self.ecr.image_of_tag(name, &context.image_tag).await {
+            Ok(None) => Ok(None),
+            Ok(Some((digest, ImageStatus::Active))) => Ok(Some(digest)),
+            Ok(Some((_, status))) => Err(StartError::Archived {
+                repository: name.clone(),
+                image_tag: context.image_tag.clone(),
+                status,
+            }),
             Err(error) if error.failure == Failure::NotFound => {
                 let settings = settings()?;
                 let provisioner = Provisioner {
@@ -578,7 +603,7 @@ impl BuildStarter<'_> {
         }
     }
 
-    /// A running build of the context.
+    /// A running build that makes the image of the context, and moves all its tags.
     async fn find_in_progress_build(
         &self,
         project: &str,
@@ -586,13 +611,8 @@ impl BuildStarter<'_> {
         platform: Platform,
     ) -> Result<Option<Build>, AwsError> {
         let builds = self.codebuild.newest(project).await?;
-        let is_same = |build: &Build| {
-            build.context().is_ok_and(|(other, of)| {
-                other.image_tag == context.image_tag
-                    && other.repository_name == context.repository_name
-                    && of == platform
-            })
-        };
+        let is_same =
+            |build: &Build| build.context().is_ok_and(|(other, of)| other.covers(context) && of == platform);
         Ok(builds.into_iter().find(|build| build.status == Status::InProgress && is_same(build)))
     }
 
@@ -622,6 +642,18 @@ fn is_request(event: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(event).is_ok_and(|event| {
         event.get("repositoryName").is_some() || event.get("source").is_some_and(serde_json::Value::is_object)
     })
+}
+
+/// Where an image is that is not active, and how it comes back.
+fn where_it_is(repository: &Name, image_tag: &str, status: ImageStatus) -> String {
+    match status {
+        ImageStatus::Activating => "is on its way out of the archive: wait until it is there".to_owned(),
+        _ => format!(
+            "is in the archive and cannot be pulled: take it out with `ecr-steward images restore {repository}:{image_tag} \
+             --apply` or `aws ecr update-image-storage-class --repository-name {repository} --image-id imageTag={image_tag} \
+             --target-storage-class STANDARD`"
+        ),
+    }
 }
 
 fn settings() -> Result<Settings, AwsError> {

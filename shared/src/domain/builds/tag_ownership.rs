@@ -47,6 +47,9 @@ pub struct Owner {
     /// The branch or tag of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitReference>,
+    /// Whether the source is one that is released.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_released: bool,
 }
 
 /// The tags that a new image gets, and those that it does not get.
@@ -60,6 +63,10 @@ pub struct Claim {
 
 /// Why an older source does not get a place.
 pub const NEWER: &str = "a newer source has it";
+/// Why what is not released does not get the tag of what is.
+const RELEASED: &str = "what is released has it, and this source is not released";
+/// Why a branch does not get the tag of another one. Characters that no tag has are replaced, so that several names become one tag.
+const OTHER_NAME: &str = "another branch or git tag has it by its own name, or had it first; name it otherwise, or write other imageTags";
 /// Why a branch does not get the tag of a git tag, nor the other way round.
 const OTHER_KIND: &str = "it was made from a branch and this is a git tag of that name, or the other way round; only one of both can have it";
 
@@ -94,6 +101,7 @@ impl TagOwnership {
             version: context.source.version().to_owned(),
             arrival: context.arrival.clone(),
             reference: context.reference.clone(),
+            is_released: context.is_released,
         };
         let places = context.image_tags.iter().cloned().map(PublishTarget::Tag);
         let mut claim = Claim::default();
@@ -102,6 +110,10 @@ impl TagOwnership {
                 (_, None) => None,
                 (PublishTarget::Tag(_), Some(entry)) if entry.is_of_another_kind_than(&own) => {
                     Some(OTHER_KIND)
+                }
+                (PublishTarget::Tag(_), Some(entry)) if entry.is_released_unlike(&own) => Some(RELEASED),
+                (PublishTarget::Tag(tag), Some(entry)) if entry.is_of_another_name_than(&own, tag) => {
+                    Some(OTHER_NAME)
                 }
                 // What says that it came in the future would stay for ever.
                 (_, Some(entry)) => {
@@ -131,6 +143,29 @@ impl Owner {
         let pair = (&self.reference, &other.reference);
         self.image_digest != other.image_digest
             && matches!(pair, (Some(Branch(_)), Some(Tag(_))) | (Some(Tag(_)), Some(Branch(_))))
+    }
+
+    /// Whether this one is released, and the other is another image that is not. A branch that is released no longer keeps its own tag.
+    fn is_released_unlike(&self, other: &Self) -> bool {
+        self.is_released
+            && !other.is_released
+            && self.image_digest != other.image_digest
+            && self.reference != other.reference
+    }
+
+    /// Whether both are from branches, or both from git tags, and the other does not have the tag by its own name. What is released
+    /// may have any tag that its definition names.
+    fn is_of_another_name_than(&self, other: &Self, tag: &str) -> bool {
+        use GitReference::{Branch, Tag};
+        let name = match &other.reference {
+            Some(Branch(name) | Tag(name)) => name,
+            None => return false,
+        };
+        self.reference.is_some()
+            && self.reference != other.reference
+            && self.image_digest != other.image_digest
+            && !other.is_released
+            && !tag.contains(name.as_str())
     }
 
     /// Whether this source is newer than the other. If their order is unknown, the later claim counts.

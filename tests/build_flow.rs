@@ -576,3 +576,220 @@ fn a_tag_that_is_only_for_releases_is_listed_with_the_reason_where_a_branch_name
     assert_eq!(answer["imageTagsNotMoved"][0]["imageTag"], "candidate", "{answer}");
     assert!(answer["imageTagsNotMoved"][0]["reason"].as_str().unwrap().contains("released"), "{answer}");
 }
+
+#[test]
+fn a_stack_goes_back_to_an_image_whose_source_is_gone() {
+    let stack = Stack::new();
+    let version = stack.put("uploads/a.zip", "old");
+    let properties = |version: &str| json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/a.zip", "VersionId": version } } });
+    stack.request("Create", "one", None, &properties(&version));
+    let (digest, _) = stack.finish(0, "old");
+    let uri = stack.answer()["PhysicalResourceId"].as_str().unwrap().to_owned();
+    // 90 days after another version replaced it, the bucket deletes it; and the update to another one fails.
+    stack.put("uploads/a.zip", "new");
+    stack.aws.cloud(|cloud| {
+        cloud.objects.get_mut(&format!("{BUCKET}/uploads/a.zip")).unwrap().retain(|(_, id)| *id != version);
+    });
+    stack.request("Update", "back", Some(&uri), &properties(&version));
+    let answer = stack.answer();
+    assert_eq!((&answer["Status"], &answer["Data"]["ImageDigest"]), (&json!("SUCCESS"), &json!(digest)));
+    assert_eq!(answer["PhysicalResourceId"], uri);
+    // Without the image there is nothing to go back to, and no repository is made for it.
+    for (repository, version) in [("app", "v9"), ("other", "v1")] {
+        let mut properties = properties(version);
+        properties["RepositoryName"] = repository.into();
+        stack.request("Update", "none", Some(&uri), &properties);
+        let answer = stack.answer();
+        assert_eq!(answer["Status"], "FAILED");
+        assert!(
+            answer["Reason"].as_str().unwrap().contains(&format!("with the version `{version}`")),
+            "{answer}"
+        );
+    }
+    assert_eq!(stack.builds(), 1);
+    assert!(!stack.aws.snapshot().contains_key("other"));
+}
+
+#[test]
+fn a_stack_moves_the_parameter_of_a_repository_only_if_it_names_tags() {
+    let stack = Stack::new();
+    stack.put("uploads/release.zip", "release");
+    stack.post(&request("uploads/release.zip", json!({})));
+    let (release, _) = stack.finish(0, "release");
+    let parameter = || stack.parameter("app").unwrap();
+    assert!(parameter().ends_with(&release));
+    // A stack for a try-out, by the same repository.
+    let commit = json!({ "CodeCommit": { "RepositoryName": "web", "CommitId": COMMIT } });
+    let mut properties = json!({ "RepositoryName": "app", "Source": commit });
+    stack.request("Create", "one", None, &properties);
+    let (other, _) = stack.finish(1, "try");
+    assert_eq!(stack.answer()["Data"]["ImageDigest"], other);
+    assert!(parameter().ends_with(&release), "{}", parameter());
+    assert_eq!(stack.tagged("app", "latest"), Some(release));
+    std::thread::sleep(Duration::from_millis(1100));
+    properties["ImageTags"] = json!(["latest"]);
+    stack.request("Update", "two", Some("x"), &properties);
+    stack.hand_over();
+    assert!(parameter().ends_with(&other));
+    assert_eq!(stack.tagged("app", "latest"), Some(other));
+}
+
+#[test]
+fn a_repository_that_somebody_makes_in_that_moment_is_not_built_into_by_its_name() {
+    let stack = Stack::new();
+    // After it was looked for, and before it is made.
+    stack.aws.fault(
+        "DescribeImages",
+        Fault::Then(|registry, _| {
+            let described = json!({ "repositoryName": "payments", "registryId": "123456789012", "createdAt": 1.0,
+                "repositoryArn": "arn:aws:ecr:eu-west-1:123456789012:repository/payments" });
+            let repository = Repository { described, ..Repository::default() };
+            registry.repositories.insert("payments".to_owned(), repository);
+        }),
+        1,
+    );
+    let answer = stack.send(&pushed("payments", "branch", "main", COMMIT, &now().to_string()));
+    let reason = answer["ignored"][0]["reason"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    assert!(reason.contains("was not made by a build of the CodeCommit repository"), "{reason}");
+    assert_eq!(stack.builds(), 0);
+}
+
+#[test]
+fn a_stack_that_is_deleted_while_its_image_is_built_is_answered_and_leaves_nothing() {
+    let stack = Stack::new();
+    stack.put("uploads/a.zip", "a");
+    let properties = json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/a.zip" } } });
+    stack.request("Create", "one", None, &properties);
+    stack.request("Delete", "two", Some("shop-Web-1"), &properties);
+    let answer = stack.answer();
+    assert_eq!((&answer["Status"], &answer["RequestId"]), (&json!("SUCCESS"), &json!("two")));
+    let (digest, answer) = stack.finish(0, "a");
+    assert_eq!(answer["outcome"], "PUBLISHED");
+    // The first request is answered, too: nobody listens, and nothing waits any more.
+    assert_eq!(stack.answer()["RequestId"], "one");
+    assert!(!stack.aws.cloud(|cloud| cloud.parameters.keys().any(|name| name.contains("waiting"))));
+    assert_eq!(stack.tagged("app", &stack.variable(0, "IMAGE_TAG")), Some(digest));
+}
+
+#[test]
+fn a_platform_that_fails_leaves_no_half_of_an_image_and_the_next_request_completes_it() {
+    let stack = Stack::new();
+    stack.put("uploads/a.zip", "a");
+    let both = json!({ "platforms": ["linux/amd64", "linux/arm64"] });
+    stack.post(&request("uploads/a.zip", both.clone()));
+    let (_, answer) = stack.finish(0, "amd64");
+    assert_eq!(answer["outcome"], "WAITING");
+    let event = stack.end(1, "FAILED", None);
+    assert_eq!(stack.published.invoke(event.to_string()).response()["outcome"], "FAILED");
+    assert_eq!((stack.tagged("app", "latest"), stack.parameter("app")), (None, None));
+    // The events come late and again.
+    let event = ended("steward-amd64:00000000", "SUCCEEDED");
+    assert_eq!(stack.published.invoke(event.to_string()).response()["outcome"], "WAITING");
+    stack.post(&request("uploads/a.zip", both));
+    assert_eq!(stack.builds(), 4);
+    stack.finish(3, "arm64");
+    let (_, answer) = stack.finish(2, "amd64");
+    assert!(["PUBLISHED", "KNOWN"].contains(&answer["outcome"].as_str().unwrap()), "{answer}");
+    let index = stack.tagged("app", "latest").unwrap();
+    assert!(stack.parameter("app").unwrap().ends_with(&index));
+}
+
+#[test]
+fn a_directory_from_a_terminal_is_built_by_its_request_and_by_no_pattern_of_builds_yaml() {
+    let stack = Stack::new();
+    stack.put_builds_file("builds:\n  - repositoryName: batch\n    source: { s3: { key: 'uploads/*' } }\n");
+    let key = "uploads/ecr-steward-build/shop/web/0a.zip";
+    let version = stack.put(key, "web");
+    let answer = stack.send(&uploaded(key, &version, &now().to_string()));
+    let reason = answer["ignored"][0]["reason"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    assert!(reason.contains("by the request of the terminal"), "{reason}");
+    assert_eq!(stack.builds(), 0);
+    // What is uploaded by hand is what the pattern is for.
+    let version = stack.put("uploads/batch-1.zip", "batch");
+    let answer = stack.send(&uploaded("uploads/batch-1.zip", &version, &now().to_string()));
+    assert_eq!(answer["images"][0]["repositoryName"], "batch");
+}
+
+#[test]
+fn one_stack_that_cannot_be_answered_keeps_no_other_one_waiting() {
+    let stack = Stack::new();
+    stack.put("uploads/a.zip", "a");
+    let properties = json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/a.zip" } } });
+    // It takes connections and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_url = format!("http://{}/answer", silent.local_addr().unwrap());
+    for number in 0..6 {
+        stack.request("Create", &format!("request-{number}"), None, &properties);
+    }
+    let names: Vec<String> = stack.aws.cloud(|cloud| cloud.parameters.keys().cloned().collect());
+    stack.aws.cloud(|cloud| {
+        let first = cloud.parameters.get_mut(&names[0]).unwrap();
+        first.1 = first.1.replace(&stack.url, &silent_url);
+    });
+    let digest = stack.run(0, "a");
+    let event = stack.end(0, "SUCCEEDED", Some(&digest));
+    assert_eq!(stack.published.invoke(event.to_string()).error().0, "NotPublished");
+    for _ in 0..5 {
+        assert_eq!(stack.answer()["Status"], "SUCCESS");
+    }
+    let left: Vec<String> = stack.aws.cloud(|cloud| cloud.parameters.keys().cloned().collect());
+    assert!(left.contains(&names[0]) && names[1..].iter().all(|name| !left.contains(name)), "{left:?}");
+}
+
+#[test]
+fn names_from_outside_become_valid_requests_to_aws_or_a_reason() {
+    let stack = Stack::new();
+    let long = "a".repeat(1000);
+    let keys = [
+        "sources/app/a\nb.zip".to_owned(),
+        "sources/app/a%2F..%2Fb.zip".to_owned(),
+        "sources/app/ü ✓ \u{202e}zip.zip".to_owned(),
+        format!("sources/app/{}.zip", "k".repeat(1000)),
+        "sources/app/../../journal/a.zip".to_owned(),
+        "sources//a.zip".to_owned(),
+        "sources/app//a.zip".to_owned(),
+        "sources/caf\u{e9}/a.zip".to_owned(),
+        format!("sources/{long}/a.zip"),
+        "sources/app/.zip".to_owned(),
+    ];
+    let mut not_built = 0;
+    for key in &keys {
+        let version = stack.put(key, "a");
+        let answer = stack.send(&uploaded(key, &version, &now().to_string()));
+        if let Some(image) = answer["images"].get(0) {
+            assert_eq!(image["repositoryName"], "app", "{key}");
+            stack.finish(stack.builds() - 1, key);
+        } else {
+            assert!(!answer["ignored"][0]["reason"].as_str().unwrap().contains('\n'), "{answer}");
+            not_built += 1;
+        }
+    }
+    assert_eq!((stack.builds(), not_built), (5, 5));
+    let branches = [
+        "ä",
+        "a\nb",
+        "-",
+        "{branch}",
+        "$(x)",
+        "%",
+        "....",
+        "a/../b",
+        "\u{202e}nim",
+        "HEAD",
+        &long,
+        "@",
+        "x.lock",
+    ];
+    for (index, branch) in branches.into_iter().enumerate() {
+        let commit = format!("{index:040x}");
+        stack.send(&pushed("web", "branch", branch, &commit, &now().to_string()));
+        let (_, answer) = stack.finish(stack.builds() - 1, branch);
+        assert_eq!(answer["outcome"], "PUBLISHED", "{branch}: {answer}");
+        for tag in answer["imageTags"].as_array().unwrap() {
+            let tag = tag.as_str().unwrap();
+            let is_inner = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+            assert!(tag.len() <= 128 && tag.chars().all(is_inner) && !tag.starts_with(['.', '-']), "{tag}");
+        }
+    }
+    assert_eq!(stack.aws.snapshot().keys().collect::<Vec<_>>(), ["app", "web"]);
+}

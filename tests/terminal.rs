@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tests::binaries::binary;
+use tests::binaries::{binary, workspace};
 use tests::cloud::{BUCKET, NO_BUCKET};
 use tests::ecr_stub::{EcrStub, Fault, Image};
 use tests::http;
@@ -1677,8 +1677,10 @@ mod deployed {
         let [(path, archive)] = &uploads.iter().collect::<Vec<_>>()[..] else {
             panic!("{:?}", uploads.keys())
         };
-        // Where no upload starts a build by itself.
+        // Where no upload starts a build by itself, and a role of its own reads it.
         assert!(path.starts_with(&format!("{BUCKET}/uploads/ecr-steward-build/shop/web/")), "{path}");
+        let role = fs::read_to_string(workspace().join("infra/examples/build-role.yaml")).unwrap();
+        assert!(role.contains("/uploads/ecr-steward-build/${RepositoryPrefix}*"), "{role}");
         assert!(archive.starts_with(b"PK"));
         let list = Command::new("python3")
             .args(["-c", "import sys,zipfile,io\nfor i in sorted(zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read())).infolist(), key=lambda i: i.filename): print(oct(i.external_attr >> 16), i.filename)"])
@@ -1703,10 +1705,11 @@ mod deployed {
             "--build-arg",
             "VERSION=2",
         ]);
-        let child =
+        let mut child =
             command.args(["--tag", "v2"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         until(|| (aws.cloud(|cloud| cloud.invoked.len()) == 1).then_some(()));
         std::thread::sleep(Duration::from_secs(2));
+        assert!(child.try_wait().unwrap().is_none(), "the tag is not there yet");
         aws.with(|registry| {
             registry.repositories.get_mut("shop/web").unwrap().image_mut(&digest).tags.insert("v2".to_owned())
         });

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use shared::aws::http_api::path;
 use shared::aws::logs::{Logs, Position};
 use shared::aws::{Connection, Failure as AwsFailure};
+use shared::domain::builds::DIRECTORIES;
 use shared::domain::builds::start_build_input::BUILDSPEC;
 use shared::domain::repository::Name;
 use shared::domain::text::printable::on_one_line;
@@ -123,7 +124,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
     let hash: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     account::connected(aws, async |connection| {
         let api = Api::of(connection, &arguments.stack.stack).await?;
-        let key = format!("uploads/ecr-steward-build/{}/{hash}.zip", arguments.repository);
+        let key = format!("{DIRECTORIES}{}/{hash}.zip", arguments.repository);
         let version = upload(connection, &api.bucket, &key, packed.archive, &sha256).await?;
         let started = api
             .ask(

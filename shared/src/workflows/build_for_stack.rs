@@ -7,7 +7,7 @@ use crate::domain::cloudformation::image::{self, Plan};
 use crate::domain::cloudformation::{Answer, Event};
 use crate::domain::text::finding::{Finding, in_a_sentence};
 use crate::domain::text::instant::Instant;
-use crate::workflows::start_build::{BuildStarter, StartError, StartOutcome, Trigger};
+use crate::workflows::start_build::{BuildStarter, Pinned, StartError, StartOutcome, Trigger};
 
 /// Why there will be no image.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +57,8 @@ async fn act(
         Plan::Leave => return Ok(Some(Answer::success(event, image::physical_id(event), [].into()))),
     };
     let definition = starter.granted(&request).await?;
-    let arrived = starter.pin(&request.source, now).await?;
-    let context = BuildContext::new(&definition, &arrived);
+    let Pinned { source, is_gone } = starter.pin(&request.source, now).await?;
+    let context = image::context(&definition, &source);
     let built = |context: &BuildContext, digest: &str| {
         let uri = format!("{}/{}@{digest}", starter.registry.host(), context.repository_name);
         let attributes = image::attributes(context, &uri, digest);
@@ -67,7 +67,7 @@ async fn act(
     // Before the build begins: it may end before this function does.
     let (name, value) = image::put_aside(&starter.stack.name, &context, event);
     parameters.put_secret(&name, &value, "Who waits for an image").await?;
-    let started = starter.begin(&definition, context, Trigger::Request).await;
+    let started = starter.begin(&definition, context, Trigger::Request, is_gone).await;
     let answer = match started {
         Ok(StartOutcome::AlreadyBuilt { context, digest }) => Ok(Some(built(&context, &digest))),
         Ok(StartOutcome::Started { context, builds }) => {

@@ -655,6 +655,7 @@ impl Publisher<'_> {
         let path = image::waiting(self.stack_name, context);
         let waiting = self.parameters.secure_strings_by_path(&path).await?;
         let mut done = Vec::with_capacity(waiting.len());
+        let mut late = None;
         for waiter in waiting {
             done.push(waiter.name);
             let Ok(event) = serde_json::from_str::<Event>(&waiter.value) else {
@@ -673,11 +674,13 @@ impl Publisher<'_> {
                     match sent.await {
                         Ok(sent) => sent.map_err(|error| error.to_string()),
                         Err(_) => {
-                            // The event comes again, and with it another attempt.
-                            return Err(AwsError {
+                            // The event comes again, and with it another attempt. Others do not wait for this one.
+                            done.pop();
+                            late = Some(AwsError {
                                 failure: Failure::TimedOut,
                                 ..AwsError::unexpected_response("answering CloudFormation", &event.stack_id)
                             });
+                            continue;
                         }
                     }
                 }
@@ -696,10 +699,10 @@ impl Publisher<'_> {
                 }
             }
         }
-        if done.is_empty() {
-            return Ok(());
+        if !done.is_empty() {
+            self.parameters.delete(&done).await?;
         }
-        self.parameters.delete(&done).await
+        late.map_or(Ok(()), Err)
     }
 }
 

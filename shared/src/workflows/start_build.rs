@@ -25,7 +25,7 @@ use crate::domain::text::finding::{Finding, in_a_sentence, quoted};
 use crate::domain::text::instant::Instant;
 use crate::workflows::announce::EventPublisher;
 use crate::workflows::protection_records::ProtectionRecords;
-use crate::workflows::provision::{ProvisionError, Provisioner};
+use crate::workflows::provision::{Creation, ProvisionError, Provisioner};
 
 /// Time to live of an idempotency token in CodeBuild, less a minute for clock skew, in seconds.
 const IDEMPOTENCY_TOKEN_TTL: i64 = 4 * 60;
@@ -198,6 +198,31 @@ pub enum Trigger {
     Event(i64),
     /// A request.
     Request,
+}
+
+/// A source that was asked for, pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// The source.
+    pub source: SourceUpdate,
+    /// Why it cannot be built any more, if it cannot. The image that was built of it may be there all the same.
+    pub is_gone: Option<StartError>,
+}
+
+impl From<SourceUpdate> for Pinned {
+    fn from(source: SourceUpdate) -> Self {
+        Self { source, is_gone: None }
+    }
+}
+
+/// What there is of an image before its build.
+enum Found {
+    /// The image of this digest.
+    Image(String),
+    /// A repository without it.
+    Repository,
+    /// Not even the repository.
+    Nothing,
 }
 
 /// The result of starting a build.
@@ -374,7 +399,7 @@ impl Dispatcher<'_> {
             let age = (now.micros() - arrived.arrival.at.micros()).div_euclid(1_000_000);
             for definition in definitions {
                 let context = BuildContext::new(&definition, &arrived);
-                match self.starter.begin(&definition, context, Trigger::Event(age)).await {
+                match self.starter.begin(&definition, context, Trigger::Event(age), None).await {
                     Ok(started) => summary.images.push(started.image(self.starter.registry)),
                     Err(
                         error @ (StartError::NotByName { .. }
@@ -431,10 +456,10 @@ impl BuildStarter<'_> {
     /// If there is nothing to build, or AWS cannot be asked.
     pub async fn build(&self, request: &BuildRequest, now: Instant) -> Result<StartOutcome, StartError> {
         let definition = self.granted(request).await?;
-        let pinned = self.pin(&request.source, now).await?;
+        let Pinned { source, is_gone } = self.pin(&request.source, now).await?;
         // Whoever asks for a source now means it, also if a newer one was built since.
-        let arrived = SourceUpdate { arrival: SourceOrder::at(now), ..pinned };
-        self.begin(&definition, BuildContext::new(&definition, &arrived), Trigger::Request).await
+        let arrived = SourceUpdate { arrival: SourceOrder::at(now), ..source };
+        self.begin(&definition, BuildContext::new(&definition, &arrived), Trigger::Request, is_gone).await
     }
 
     /// The build definition of a request, with the role of `builds.yaml`, and only with secrets that it allows.
@@ -461,9 +486,9 @@ impl BuildStarter<'_> {
     /// # Errors
     ///
     /// When there is none, or it cannot be pinned.
-    pub async fn pin(&self, request: &RequestedSource, now: Instant) -> Result<SourceUpdate, StartError> {
+    pub async fn pin(&self, request: &RequestedSource, now: Instant) -> Result<Pinned, StartError> {
         if let Some(arrived) = request.commit(SourceOrder::at(now)) {
-            return Ok(arrived);
+            return Ok(arrived.into());
         }
         let RequestedSource::S3 { bucket, key, version_id } = request else {
             return Err(AwsError::unexpected_response(
@@ -477,31 +502,39 @@ impl BuildStarter<'_> {
             return Err(StartError::NotASource { bucket: bucket.to_owned(), key: key.clone() });
         }
         let found = self.s3.version(bucket, key, version_id.as_deref()).await?;
+        let pinned = |version_id, at| SourceUpdate {
+            source: Source::S3 { bucket: bucket.to_owned(), key: key.clone(), version_id },
+            reference: None,
+            arrival: SourceOrder::at(at),
+        };
         let Some(found) = found else {
-            return Err(StartError::NoSource {
+            let is_gone = StartError::NoSource {
                 bucket: bucket.to_owned(),
                 key: key.clone(),
                 version: version_id.clone(),
-            });
+            };
+            // Versions that others replaced are deleted one day, and a stack goes back to one all the same. When it came is not known
+            // any more, so that it is older than everything.
+            let (Some(version_id), Some(at)) = (version_id.clone(), Instant::from_micros(0)) else {
+                return Err(is_gone);
+            };
+            return Ok(Pinned { source: pinned(version_id, at), is_gone: Some(is_gone) });
         };
         let version_id = found.id.ok_or_else(|| StartError::NotVersioned(bucket.to_owned()))?;
-        Ok(SourceUpdate {
-            source: Source::S3 { bucket: bucket.to_owned(), key: key.clone(), version_id },
-            reference: None,
-            arrival: SourceOrder::at(found.at.unwrap_or(now)),
-        })
+        Ok(pinned(version_id, found.at.unwrap_or(now)).into())
     }
 
-    /// Starts the builds that neither exist nor run.
+    /// Starts the builds that neither exist nor run; none of a source that is gone.
     ///
     /// # Errors
     ///
-    /// If AWS cannot be asked, or refuses.
+    /// If AWS cannot be asked, or refuses; `is_gone` where the image is not there either.
     pub async fn begin(
         &self,
         definition: &BuildDefinition,
         context: BuildContext,
         because: Trigger,
+        is_gone: Option<StartError>,
     ) -> Result<StartOutcome, StartError> {
         let no_project =
             |problem| StartError::NoProject { repository: definition.repository.clone(), problem };
@@ -511,15 +544,20 @@ impl BuildStarter<'_> {
         if definition.is_by_name {
             self.check_name(&definition.repository, &context.source).await?;
         }
-        if let Some(digest) =
-            self.find_image_or_create_repository(&definition.repository, &context, because).await?
-        {
+        let found = self.find_image(&definition.repository, &context.image_tag).await?;
+        if let Found::Image(digest) = found {
             tracing::info!(repository = context.repository_name, digest, "the image is built already");
             // Which tags move to it, image-published decides, as for every other image.
             let handover = serde_json::to_string(&Handover { already_built: context.clone() })
                 .map_err(|error| AwsError::unexpected_response("Invoke", &error.to_string()))?;
             self.functions.invoke(&self.stack.published_function, &handover).await?;
             return Ok(StartOutcome::AlreadyBuilt { context, digest });
+        }
+        if let Some(is_gone) = is_gone {
+            return Err(is_gone);
+        }
+        if matches!(found, Found::Nothing) {
+            self.create_repository(definition, &context, because).await?;
         }
         let idempotency_expired = match because {
             Trigger::Event(age) => age > IDEMPOTENCY_TOKEN_TTL,
@@ -570,36 +608,45 @@ impl BuildStarter<'_> {
         Err(StartError::NotByName { repository: name.clone(), source_name: repository_name.clone() })
     }
 
-    /// The digest of the context's image if it exists. Creates the repository if there is none.
-    async fn find_image_or_create_repository(
-        &self,
-        name: &Name,
-        context: &BuildContext,
-        because: Trigger,
-    ) -> Result<Option<String>, StartError> {
-        match self.ecr.image_of_tag(name, &context.image_tag).await {
-            Ok(None) => Ok(None),
-            Ok(Some((digest, ImageStatus::Active))) => Ok(Some(digest)),
+    /// What there is of the image with a content tag.
+    async fn find_image(&self, name: &Name, image_tag: &str) -> Result<Found, StartError> {
+        match self.ecr.image_of_tag(name, image_tag).await {
+            Ok(None) => Ok(Found::Repository),
+            Ok(Some((digest, ImageStatus::Active))) => Ok(Found::Image(digest)),
             Ok(Some((_, status))) => Err(StartError::Archived {
                 repository: name.clone(),
-                image_tag: context.image_tag.clone(),
+                image_tag: image_tag.to_owned(),
                 status,
             }),
-            Err(error) if error.failure == Failure::NotFound => {
-                let settings = settings()?;
-                let provisioner = Provisioner {
-                    ecr: self.ecr,
-                    registry: self.registry,
-                    records: Some(ProtectionRecords { s3: self.s3, bucket: &self.stack.bucket }),
-                    deadline: self.deadline,
-                    request_id: self.request_id,
-                };
-                let made_by = Tags::from([(BUILT_FROM.to_owned(), context.source.origin())]);
-                provisioner.create(name, &settings, &made_by).await?;
-                tracing::info!(repository = %name, ?because, "made the repository for its first build");
-                Ok(None)
-            }
+            Err(error) if error.failure == Failure::NotFound => Ok(Found::Nothing),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Creates the repository of a first build.
+    async fn create_repository(
+        &self,
+        definition: &BuildDefinition,
+        context: &BuildContext,
+        because: Trigger,
+    ) -> Result<(), StartError> {
+        let name = &definition.repository;
+        let provisioner = Provisioner {
+            ecr: self.ecr,
+            registry: self.registry,
+            records: Some(ProtectionRecords { s3: self.s3, bucket: &self.stack.bucket }),
+            deadline: self.deadline,
+            request_id: self.request_id,
+        };
+        let made_by = Tags::from([(BUILT_FROM.to_owned(), context.source.origin())]);
+        match provisioner.create(name, &settings()?, &made_by).await? {
+            // Somebody made one of that name since it was looked for.
+            Creation::Exists(_) if definition.is_by_name => self.check_name(name, &context.source).await,
+            Creation::Exists(_) => Ok(()),
+            Creation::Created(_) => {
+                tracing::info!(repository = %name, ?because, "made the repository for its first build");
+                Ok(())
+            }
         }
     }
 

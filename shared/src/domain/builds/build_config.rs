@@ -2,7 +2,7 @@
 //! stack's bucket and the CodeCommit repository of the same name are built into `<repository>`.
 
 use super::event::SourceUpdate;
-use super::{GitReference, SOURCES, Source, SourceOrder, UPLOADS, is_source_key};
+use super::{DIRECTORIES, GitReference, SOURCES, Source, SourceOrder, UPLOADS, is_source_key};
 use crate::domain::builds::build_definition::{
     self, BuildDefinition, IsPattern, TimeLimits, why_no_reference,
 };
@@ -41,6 +41,9 @@ pub enum NotBuilt {
     /// Its key is not that of a zip archive.
     #[error("{} is no zip archive", quoted(.0))]
     NoArchive(String),
+    /// A terminal sent it, and asks for its build.
+    #[error("{} is built by the request of the terminal that sent it", quoted(.0))]
+    Directory(String),
     /// The builds of its repository name other branches.
     #[error("no build of {KEY} takes the branch {}", quoted(.0))]
     Branch(String),
@@ -296,6 +299,9 @@ impl BuildConfig {
             }
             if !is_archive(key) {
                 return Err(NotBuilt::NoArchive(key.clone()));
+            }
+            if key.starts_with(DIRECTORIES) {
+                return Err(NotBuilt::Directory(key.clone()));
             }
         }
         let named = named(&arrived.source);

@@ -578,7 +578,7 @@ fn a_tag_that_is_only_for_releases_is_listed_with_the_reason_where_a_branch_name
 }
 
 #[test]
-fn a_stack_goes_back_to_an_image_whose_source_is_gone() {
+fn a_stack_is_rolled_back_to_an_image_whose_source_is_deleted() {
     let stack = Stack::new();
     let version = stack.put("uploads/a.zip", "old");
     let properties = |version: &str| json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/a.zip", "VersionId": version } } });
@@ -635,7 +635,7 @@ fn a_stack_moves_the_parameter_of_a_repository_only_if_it_names_tags() {
 }
 
 #[test]
-fn a_repository_that_somebody_makes_in_that_moment_is_not_built_into_by_its_name() {
+fn a_repository_that_appears_in_that_moment_is_not_built_into_by_its_name() {
     let stack = Stack::new();
     // After it was looked for, and before it is made.
     stack.aws.fault(
@@ -792,4 +792,19 @@ fn names_from_outside_become_valid_requests_to_aws_or_a_reason() {
         }
     }
     assert_eq!(stack.aws.snapshot().keys().collect::<Vec<_>>(), ["app", "web"]);
+}
+
+#[test]
+fn events_that_were_not_delivered_are_served_from_the_queue_that_they_are_moved_to() {
+    let stack = Stack::new();
+    let version = stack.put("sources/app/a.zip", "a");
+    let moved = |event: &Value| json!({ "Records": [{ "messageId": "1", "eventSource": "aws:sqs", "body": event.to_string() }] });
+    stack.send(&moved(&uploaded("sources/app/a.zip", &version, &now().to_string())));
+    let digest = stack.run(0, "a");
+    let event = stack.end(0, "SUCCEEDED", Some(&digest));
+    // An event for image-published; the queue has one consumer.
+    stack.send(&moved(&event));
+    let outcome = stack.hand_over().remove(0);
+    assert_eq!(outcome["outcome"], "PUBLISHED", "{outcome}");
+    assert_eq!(stack.tagged("app", "latest"), Some(digest));
 }

@@ -362,6 +362,13 @@ impl Dispatcher<'_> {
                     summary.ignore(&reason);
                     continue;
                 }
+                ParsedEvent::BuildEnded => {
+                    // CodeBuild is asked about it there, so that nothing of the event itself is trusted.
+                    let function = &self.starter.stack.published_function;
+                    self.starter.functions.invoke(function, event).await.map_err(StartError::from)?;
+                    summary.ignore(&format_args!("a build ended, which {function} has been given"));
+                    continue;
+                }
             };
             if config.is_none() {
                 config = Some(self.starter.config().await);

@@ -635,7 +635,7 @@ fn a_stack_moves_the_parameter_of_a_repository_only_if_it_names_tags() {
 }
 
 #[test]
-fn a_repository_that_appears_in_that_moment_is_not_built_into_by_its_name() {
+fn a_repository_that_somebody_else_makes_meanwhile_is_not_built_into_by_its_name() {
     let stack = Stack::new();
     // After it was looked for, and before it is made.
     stack.aws.fault(

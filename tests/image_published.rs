@@ -237,6 +237,10 @@ fn builds_that_end_together_leave_the_newest_in_place() {
             assert_eq!(site.tagged(tag).as_ref(), Some(&newest), "{first} before {second}: {tag}");
         }
         assert_eq!(site.parameter().unwrap(), format!("{URI}@{newest}"));
+        let calls = site.aws.calls();
+        let put = calls.iter().rfind(|call| call.operation == "PutParameter").unwrap();
+        let description = put.request["Description"].as_str().unwrap();
+        assert!(!description.contains("versionId=v1"), "it has the image of v2: {description}");
     }
 }
 

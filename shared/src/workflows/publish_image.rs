@@ -505,6 +505,7 @@ impl Publisher<'_> {
             claim.taken.iter().map(|place| (place.clone(), digest.to_owned())).collect();
         let mut texts = std::collections::BTreeMap::from([(digest.to_owned(), manifest.to_owned())]);
         let mut to_move = moved.clone();
+        let own = digest;
         for _ in 0..MAX_CAS_ATTEMPTS {
             for (place, digest) in &to_move {
                 if !texts.contains_key(digest) {
@@ -513,7 +514,7 @@ impl Publisher<'_> {
                     texts.extend(found.into_iter().map(|found| (found.digest, found.text)));
                 }
                 let Some(text) = texts.get(digest) else { continue };
-                if let Some(not) = self.put(name, place, digest, text, context).await? {
+                if let Some(not) = self.put(name, place, digest, text, own, context).await? {
                     not_moved.retain(|before| before.image_tag != not.image_tag);
                     not_moved.push(not);
                 }
@@ -559,13 +560,14 @@ impl Publisher<'_> {
         }
     }
 
-    /// Puts an image in a place; why not, if the repository does not let it.
+    /// Puts an image in a place; why not, if the repository does not let it. `own` is the image of the context.
     async fn put(
         &self,
         name: &Name,
         place: &PublishTarget,
         digest: &str,
         manifest: &str,
+        own: &str,
         context: &BuildContext,
     ) -> Result<Option<NotMoved>, AwsError> {
         match place {
@@ -583,8 +585,10 @@ impl Publisher<'_> {
                     return Ok(None);
                 };
                 let uri = format!("{}/{name}@{digest}", self.registry.host());
-                let description =
-                    format!("The newest released image of {name}, built from {}", context.source);
+                // Where a newer source was faster, its name is not known here.
+                let source =
+                    if digest == own { format!(", built from {}", context.source) } else { String::new() };
+                let description = format!("The newest released image of {name}{source}");
                 // AWS takes 1,024 characters.
                 let description: String = description.chars().take(1024).collect();
                 self.parameters.put(&parameter, &uri, &description).await?;

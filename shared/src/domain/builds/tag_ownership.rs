@@ -73,6 +73,11 @@ const OTHER_KIND: &str = "it was made from a branch and this is a git tag of tha
 /// Days after which an entry expires that nothing renews. A build lasts eight hours at most, and an event is delivered for a day
 /// at most.
 const KEPT_DAYS: u64 = 400;
+/// The same for a tag that has the version of its source in it. No other source can have it, so that it only has to outlast the
+/// events and builds of that one; each source adds one, and all of them are read and written with every image.
+const KEPT_DAYS_OF_VERSIONS: u64 = 30;
+/// Length of the shortest version in a tag: that of `{shortCommit}`, in characters.
+const SHORT_VERSION: usize = 7;
 
 /// The key of a repository's object in the stack's bucket.
 #[must_use]
@@ -130,7 +135,11 @@ impl TagOwnership {
             }
             claim.taken.push(place);
         }
-        self.tags.retain(|_, entry| entry.arrival.at.plus_days(KEPT_DAYS).is_none_or(|end| end > now));
+        self.tags.retain(|tag, entry| {
+            let has_version = entry.version.get(..SHORT_VERSION).is_some_and(|version| tag.contains(version));
+            let days = if has_version { KEPT_DAYS_OF_VERSIONS } else { KEPT_DAYS };
+            entry.arrival.at.plus_days(days).is_none_or(|end| end > now)
+        });
         claim
     }
 }
@@ -276,6 +285,21 @@ mod tests {
         let claim = ownership.claim(&feature, "feature", now());
         assert_eq!(claim.taken, [PublishTarget::Tag("feature".to_owned())]);
         assert_eq!(ownership.digest(&PublishTarget::Parameter), Some("main"));
+    }
+
+    #[test]
+    fn tags_of_versions_do_not_pile_up() {
+        let mut ownership = TagOwnership::default();
+        for number in 0..1000 {
+            let mut context = context(&format!("{number:040}"), "10:00:00", None, None);
+            let version = format!("{number:040}");
+            context.image_tags =
+                vec!["main".to_owned(), format!("main-{}", &version[..SHORT_VERSION]), version];
+            context.arrival.at = Instant::parse("2026-01-01T00:00:00Z").unwrap().plus_days(number).unwrap();
+            ownership.claim(&context, "d", context.arrival.at);
+        }
+        assert!(ownership.tags.len() < 3 * KEPT_DAYS_OF_VERSIONS as usize, "{}", ownership.tags.len());
+        assert!(ownership.digest(&PublishTarget::Tag("main".to_owned())).is_some());
     }
 
     #[test]

@@ -588,3 +588,21 @@ fn arguments_that_choose_what_builds_are_refused_here_too() {
         );
     }
 }
+
+#[test]
+fn a_folder_that_macos_packed_is_built_and_a_folder_in_the_place_of_the_dockerfile_is_named() {
+    let host = Host::new();
+    host.write("web/Dockerfile", "FROM scratch\n");
+    host.write("__MACOSX/web/._Dockerfile", "x");
+    host.write(".DS_Store", "x");
+    let output = host.build(&definition());
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_to_string(host.path("noted/dockerfile")).unwrap(), "FROM scratch\n");
+
+    let host = Host::new();
+    host.write("Dockerfile/a\nb", "x");
+    host.write("c", "x");
+    let output = host.build(&definition());
+    let log = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && log.contains("Dockerfile is no file of the source"), "{log}");
+}

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use tests::binaries::binary;
+use tests::binaries::{binary, workspace};
 use tests::cloud::{BUCKET, NO_BUCKET};
 use tests::ecr_stub::{EcrStub, Fault, Image};
 use tests::http;
@@ -1816,8 +1816,8 @@ mod deployed {
         log(&aws, &id, "#7 DONE 0.1s");
         assert_eq!(output.next().unwrap(), "#7 DONE 0.1s");
         let tag = aws.cloud(|cloud| cloud.variable(0, "IMAGE_TAG")).unwrap();
-        let digest =
-            aws.with(|registry| registry.repositories.get_mut("shop/web").unwrap().push("built", &[&tag]));
+        let digest = aws
+            .with(|registry| registry.repositories.get_mut("shop/web").unwrap().push("built", &[&tag, "v1"]));
         log(&aws, &id, "[Container] 2026/11/26 12:00:09 Phase complete: POST_BUILD State: SUCCEEDED");
         aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&digest)));
         let mut printed = String::new();
@@ -1830,8 +1830,10 @@ mod deployed {
         let [(path, archive)] = &uploads.iter().collect::<Vec<_>>()[..] else {
             panic!("{:?}", uploads.keys())
         };
-        // Where no upload starts a build by itself.
+        // Where no upload starts a build by itself, and a role of its own reads it.
         assert!(path.starts_with(&format!("{BUCKET}/uploads/ecr-steward-build/shop/web/")), "{path}");
+        let role = fs::read_to_string(workspace().join("infra/examples/build-role.yaml")).unwrap();
+        assert!(role.contains("/uploads/ecr-steward-build/${RepositoryPrefix}*"), "{role}");
         assert!(archive.starts_with(b"PK"));
         let list = Command::new("python3")
             .args(["-c", "import sys,zipfile,io\nfor i in sorted(zipfile.ZipFile(io.BytesIO(sys.stdin.buffer.read())).infolist(), key=lambda i: i.filename): print(oct(i.external_attr >> 16), i.filename)"])
@@ -1848,6 +1850,26 @@ mod deployed {
             "0o100644 .dockerignore\n0o100644 Dockerfile\n0o100755 run.sh\n0o120777 start\n"
         );
 
+        // The tag moves after the image is there, as image-published does it; the command waits for it.
+        let mut command = signed_in(&aws);
+        command.arg("build").arg(source.path()).args([
+            "--repository",
+            "shop/web",
+            "--build-arg",
+            "VERSION=2",
+        ]);
+        let mut child =
+            command.args(["--tag", "v2"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        until(|| (aws.cloud(|cloud| cloud.invoked.len()) == 1).then_some(()));
+        std::thread::sleep(Duration::from_secs(2));
+        assert!(child.try_wait().unwrap().is_none(), "the tag is not there yet");
+        aws.with(|registry| {
+            registry.repositories.get_mut("shop/web").unwrap().image_mut(&digest).tags.insert("v2".to_owned())
+        });
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(stdout(&output), format!("{HOST}/shop/web@{digest}\n"));
+        assert!(!stderr(&output).contains("warning"), "{}", stderr(&output));
+
         // The same directory again is the same image.
         let mut command = signed_in(&aws);
         command.arg("build").arg(source.path()).args([
@@ -1863,6 +1885,119 @@ mod deployed {
         assert!(stderr(&again).contains("The image is there already"));
         assert_eq!(aws.cloud(|cloud| cloud.builds.len()), 1);
         assert_eq!(aws.count("PutObject"), 2, "the archive, and no second time: {:?}", aws.operations());
+    }
+
+    /// Builds a directory whose image is made as soon as its build is there.
+    fn build(aws: &EcrStub, arguments: &[&str]) -> std::process::Output {
+        let before = aws.cloud(|cloud| cloud.builds.len());
+        let child =
+            signed_in(aws).arg("build").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let child = child.unwrap();
+        until(|| (aws.cloud(|cloud| cloud.builds.len()) > before).then_some(()));
+        let (id, tag) = aws.cloud(|cloud| {
+            let id = cloud.builds[before]["id"].as_str().unwrap().to_owned();
+            (id, cloud.variable(before, "IMAGE_TAG").unwrap())
+        });
+        let digest = aws.with(|registry| {
+            registry.repositories.get_mut("shop/web").unwrap().push(&format!("built {before}"), &[&tag])
+        });
+        log(aws, &id, "Pushed it");
+        aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&digest)));
+        child.wait_with_output().unwrap()
+    }
+
+    #[test]
+    fn an_archive_that_somebody_else_put_under_its_key_is_not_built() {
+        let (aws, source) = (deployed(), source());
+        let directory = source.path().to_str().unwrap();
+        let arguments = [directory, "--repository", "shop/web"];
+        succeed(build(&aws, &arguments));
+        let key = aws.cloud(|cloud| cloud.archives.keys().next().unwrap().clone());
+        // Whoever may write below the folder of all builds knows the key from the source.
+        aws.cloud(|cloud| cloud.upload(&key, "a planted archive"));
+        succeed(build(&aws, &arguments));
+        let versions: Vec<Value> =
+            aws.cloud(|cloud| cloud.builds.iter().map(|build| build["sourceVersion"].clone()).collect());
+        assert_eq!(versions, ["v1", "v3"], "v2 is the planted one");
+    }
+
+    #[test]
+    fn an_archive_is_sent_by_those_who_may_read_and_put_and_not_list() {
+        let (aws, source) = (deployed(), source());
+        // S3 answers so about what is not there, to those who may not list.
+        aws.fault("HeadObject", Fault::Denied, 1);
+        let output = build(&aws, &[source.path().to_str().unwrap(), "--repository", "shop/web"]);
+        assert!(succeed(output).starts_with(&format!("{HOST}/shop/web@sha256:")));
+    }
+
+    #[test]
+    fn a_build_is_followed_although_the_stack_cannot_always_be_asked() {
+        let (aws, source) = (deployed(), source());
+        let child = signed_in(&aws)
+            .args(["build", source.path().to_str().unwrap(), "--repository", "shop/web"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        until(|| (!aws.cloud(|cloud| cloud.builds.is_empty())).then_some(()));
+        // The function answers 500 to each of these, and CloudWatch nothing.
+        aws.fault("BatchGetBuilds", Fault::Denied, 2);
+        aws.fault("GetLogEvents", Fault::ServerError, 2);
+        std::thread::sleep(Duration::from_secs(4));
+        let (id, tag) = aws.cloud(|cloud| {
+            (cloud.builds[0]["id"].as_str().unwrap().to_owned(), cloud.variable(0, "IMAGE_TAG").unwrap())
+        });
+        let digest =
+            aws.with(|registry| registry.repositories.get_mut("shop/web").unwrap().push("built", &[&tag]));
+        log(&aws, &id, "Pushed it");
+        aws.cloud(|cloud| cloud.end(&id, "SUCCEEDED", Some(&digest)));
+        assert_eq!(succeed(child.wait_with_output().unwrap()), format!("{HOST}/shop/web@{digest}\n"));
+    }
+
+    #[test]
+    fn a_dockerfile_is_found_however_its_path_is_written_and_is_sent_whatever_is_ignored() {
+        let (aws, source) = (deployed(), source());
+        let directory = source.path().to_str().unwrap();
+        let write = |name: &str, text: &str| fs::write(source.path().join(name), text).unwrap();
+        write(".dockerignore", "Dockerfile\ndeploy\n");
+        fs::create_dir(source.path().join("deploy")).unwrap();
+        write("deploy/Dockerfile", "FROM scratch\n");
+        let absolute = format!("{directory}/deploy/Dockerfile");
+        for (index, (named, path)) in [
+            ("./Dockerfile", "Dockerfile"),
+            ("./deploy/../deploy//Dockerfile", "deploy/Dockerfile"),
+            (absolute.as_str(), "deploy/Dockerfile"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            write("run.sh", &format!("# {index}"));
+            succeed(build(&aws, &[directory, "--repository", "shop/web", "--dockerfile", named]));
+            assert_eq!(aws.cloud(|cloud| cloud.variable(index, "DOCKERFILE")).as_deref(), Some(path));
+            let key =
+                aws.cloud(|cloud| cloud.builds[index]["source"]["location"].as_str().unwrap().to_owned());
+            let archive = aws.cloud(|cloud| cloud.archives[&key].clone());
+            let is_in = archive.windows(path.len()).any(|window| window == path.as_bytes());
+            assert!(is_in, "{named} is not in the archive");
+        }
+        let other = tempfile::tempdir().unwrap();
+        fs::write(other.path().join("Dockerfile"), "FROM scratch\n").unwrap();
+        aws.forget_calls();
+        for elsewhere in [other.path().join("Dockerfile").display().to_string(), {
+            let name = other.path().file_name().unwrap().to_str().unwrap().to_owned();
+            format!("../{name}/Dockerfile")
+        }] {
+            let output = refusal(signed_in(&aws).args([
+                "build",
+                directory,
+                "--repository",
+                "shop/web",
+                "--dockerfile",
+                &elsewhere,
+            ]));
+            assert!(output.contains("which is all that is sent: write its path from there"), "{output}");
+        }
+        assert!(aws.calls().is_empty(), "{:?}", aws.operations());
     }
 
     #[test]

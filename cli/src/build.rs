@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 use shared::aws::http_api::path;
 use shared::aws::logs::{Logs, Position};
 use shared::aws::{Connection, Failure as AwsFailure};
+use shared::domain::builds::DIRECTORIES;
 use shared::domain::builds::start_build_input::BUILDSPEC;
 use shared::domain::repository::Name;
 use shared::domain::text::printable::on_one_line;
 use shared::domain::text::quantity::bytes;
+use shared::workflows::enforcement::RunError;
 
 use crate::account::{self, Aws, Stack};
 use crate::api::Api;
@@ -27,6 +29,11 @@ const PAUSE: Duration = Duration::from_millis(1200);
 const LOG_DELAY: Duration = Duration::from_secs(8);
 /// Timeout for the image after its builds, while several platforms are joined.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Timeout for the tags after the image.
+const TAG_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum time without an answer of the stack while a build is followed.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// Build an image of a directory with a Dockerfile, and print its URI by digest
 ///
@@ -113,16 +120,17 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         output::note(&format!("ecr-steward: warning: {} is no file, and left out", path.display()));
     }
     output::note(&format!("Packed {} files, {}", packed.files, bytes(packed.archive.len() as u64)));
-    let hash: String = Sha256::digest(&packed.archive).iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = Sha256::digest(&packed.archive);
+    let hash: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
     account::connected(aws, async |connection| {
         let api = Api::of(connection, &arguments.stack.stack).await?;
-        let key = format!("uploads/ecr-steward-build/{}/{hash}.zip", arguments.repository);
-        let version = upload(connection, &api.bucket, &key, packed.archive).await?;
+        let key = format!("{DIRECTORIES}{}/{hash}.zip", arguments.repository);
+        let version = upload(connection, &api.bucket, &key, packed.archive, &sha256).await?;
         let started = api
             .ask(
                 "POST /builds/{name}",
                 &path(&["builds", arguments.repository.as_str()]),
-                Some(&spec(arguments, &key, version.as_deref())),
+                Some(&spec(arguments, &packed.dockerfile, &key, version.as_deref())),
             )
             .await?
             .body;
@@ -131,6 +139,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         let (image, tag) = uri.rsplit_once(':').ok_or_else(answer)?;
         if let Some(digest) = started["imageDigest"].as_str() {
             output::note("The image is there already");
+            wait_for_tags(connection, arguments, digest).await?;
             output::line(&format!("{image}@{digest}"))?;
             return Ok(Outcome::Success);
         }
@@ -143,6 +152,7 @@ pub(crate) fn run(arguments: &Arguments, aws: &Aws) -> Result<Outcome, Failure> 
         }
         let digest = digest(connection, &arguments.repository, tag).await?;
         let digest = digest.ok_or_else(|| BuildError::NotJoined(uri.to_owned()))?;
+        wait_for_tags(connection, arguments, &digest).await?;
         output::line(&format!("{image}@{digest}"))?;
         Ok(Outcome::Success)
     })
@@ -154,23 +164,28 @@ async fn upload(
     bucket: &str,
     key: &str,
     archive: Vec<u8>,
+    sha256: &[u8],
 ) -> Result<Option<String>, Failure> {
     progress::phase(format!("uploading {}", bytes(archive.len() as u64)));
     let s3 = connection.s3();
-    if let Some(there) = s3.version(bucket, key, None).await? {
-        return Ok(there.id);
+    match s3.version_with(bucket, key, sha256).await {
+        Ok(Some(there)) => return Ok(there.id),
+        Ok(None) => {}
+        // S3 says that something is not there only to those who may list.
+        Err(error) if error.failure == AwsFailure::Denied => {}
+        Err(error) => return Err(error.into()),
     }
-    Ok(s3.upload(bucket, key, archive, "application/zip").await?)
+    Ok(s3.upload_with_sha256(bucket, key, archive, sha256, "application/zip").await?)
 }
 
 /// The request for a build.
-fn spec(arguments: &Arguments, key: &str, version: Option<&str>) -> Value {
+fn spec(arguments: &Arguments, dockerfile: &str, key: &str, version: Option<&str>) -> Value {
     let mut source = json!({ "key": key });
     if let Some(version) = version {
         source["versionId"] = json!(version);
     }
     let mut spec =
-        json!({ "source": { "s3": source }, "dockerfile": arguments.dockerfile, "imageTags": arguments.tag });
+        json!({ "source": { "s3": source }, "dockerfile": dockerfile, "imageTags": arguments.tag });
     let pairs = |pairs: &[(String, String)]| -> Value {
         pairs.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>().into()
     };
@@ -230,6 +245,8 @@ impl Build {
             Ok(read) => read,
             // It comes with the first line.
             Err(error) if error.failure == AwsFailure::NotFound => return Ok(false),
+            // What is not read now, the next reading has.
+            Err(error) if error.failure.is_transient() && self.ended.is_none() => return Ok(false),
             Err(error) => return Err(error.into()),
         };
         self.position = position;
@@ -242,14 +259,29 @@ impl Build {
     }
 }
 
+/// Whether the stack may answer a little later.
+fn may_pass(failure: &Failure) -> bool {
+    match failure {
+        Failure::Api(problem) => problem.status >= 500,
+        Failure::Run(RunError::Aws(error)) => error.failure.is_transient(),
+        _ => false,
+    }
+}
+
 /// Prints the logs of builds until all are over; returns whether all succeeded.
 async fn follow(connection: &Connection, api: &Api, builds: &mut [Build]) -> Result<bool, Failure> {
     let logs = connection.logs();
     let several = builds.len() > 1;
+    let mut answered = Instant::now();
     loop {
         for build in builds.iter_mut().filter(|build| !build.is_read) {
             if build.ended.is_none() {
-                build.state = api.ask("GET /builds/{id}", &path(&["builds", &build.id]), None).await?.body;
+                match api.ask("GET /builds/{id}", &path(&["builds", &build.id]), None).await {
+                    Ok(answer) => (build.state, answered) = (answer.body, Instant::now()),
+                    // The build goes on, whether it can be looked at or not.
+                    Err(failure) if may_pass(&failure) && answered.elapsed() < SILENCE => continue,
+                    Err(failure) => return Err(failure),
+                }
                 let text = |name: &str| build.state[name].as_str().map(str::to_owned);
                 build.log =
                     build.log.take().or_else(|| Some((text("logGroupName")?, text("logStreamName")?)));
@@ -301,6 +333,29 @@ async fn digest(connection: &Connection, repository: &Name, tag: &str) -> Result
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Waits until the tags are at the image, which the stack moves after it is there; a tag that does not move is noted.
+async fn wait_for_tags(connection: &Connection, arguments: &Arguments, digest: &str) -> Result<(), Failure> {
+    let (ecr, started) = (connection.ecr_read(), Instant::now());
+    // What the stack makes of a template, it knows.
+    for tag in arguments.tag.iter().filter(|tag| !tag.contains('{')) {
+        progress::phase(format!("waiting for the tag {tag}"));
+        while ecr.digest_of(&arguments.repository, tag).await?.as_deref() != Some(digest) {
+            if started.elapsed() > TAG_TIMEOUT {
+                progress::clear();
+                output::note(&format!(
+                    "ecr-steward: warning: the tag {tag} has not moved to the image: a newer source has it, tags of {} are \
+                     immutable, or it takes longer; the stack's event `Image Published` says which",
+                    arguments.repository
+                ));
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    progress::clear();
+    Ok(())
 }
 
 /// Filters a log for people, and remembers the cause of a failure.

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Cursor, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use regex::Regex;
 use zip::CompressionMethod;
@@ -25,6 +25,10 @@ pub(crate) enum PackError {
     NotADirectory(PathBuf),
     #[error("{}: there is no {dockerfile} in it; name another one with --dockerfile", .directory.display())]
     NoDockerfile { directory: PathBuf, dockerfile: String },
+    #[error(
+        "{dockerfile} is not in {}, which is all that is sent: write its path from there, or name a directory that has both", .directory.display()
+    )]
+    DockerfileElsewhere { directory: PathBuf, dockerfile: String },
     #[error("{}: its name is no UTF-8", .0.display())]
     Name(PathBuf),
     #[error("{file}: line {line}: `{pattern}` is no pattern: {problem}")]
@@ -39,6 +43,8 @@ pub(crate) enum PackError {
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(crate) archive: Vec<u8>,
+    /// The path of the Dockerfile in it.
+    pub(crate) dockerfile: String,
     pub(crate) files: usize,
     /// Sockets, pipes and devices: what no archive has.
     pub(crate) left_out: Vec<PathBuf>,
@@ -57,6 +63,7 @@ pub(crate) fn pack(directory: &Path, dockerfile: &str) -> Result<Packed, PackErr
         let (directory, dockerfile) = (directory.to_owned(), dockerfile.to_owned());
         return Err(PackError::NoDockerfile { directory, dockerfile });
     }
+    let dockerfile = &path_from(directory, dockerfile)?;
     // A Dockerfile's own ignore file takes precedence over the general one.
     let own = format!("{dockerfile}.dockerignore");
     let mut ignored = Ignored::default();
@@ -71,7 +78,7 @@ pub(crate) fn pack(directory: &Path, dockerfile: &str) -> Result<Packed, PackErr
         }
     }
     // BuildKit reads these whatever the patterns say.
-    let kept: BTreeSet<&str> = [dockerfile, &own, ".dockerignore"].into_iter().collect();
+    let kept: BTreeSet<&str> = [dockerfile.as_str(), &own, ".dockerignore"].into_iter().collect();
     let mut packer = Packer {
         directory,
         ignored,
@@ -83,7 +90,35 @@ pub(crate) fn pack(directory: &Path, dockerfile: &str) -> Result<Packed, PackErr
     };
     packer.add_directory("")?;
     let Packer { zip, files, left_out, .. } = packer;
-    Ok(Packed { archive: zip.finish()?.into_inner(), files, left_out })
+    let archive = zip.finish()?.into_inner();
+    Ok(Packed { archive, dockerfile: dockerfile.clone(), files, left_out })
+}
+
+/// The path of a Dockerfile from the directory, with `/` between its parts and nothing that leads nowhere or out of it.
+fn path_from(directory: &Path, dockerfile: &str) -> Result<String, PackError> {
+    let elsewhere = || PackError::DockerfileElsewhere {
+        directory: directory.to_owned(),
+        dockerfile: dockerfile.to_owned(),
+    };
+    let mut path = Path::new(dockerfile);
+    let top;
+    if path.is_absolute() {
+        let read = |error| PackError::Read { path: directory.to_owned(), error };
+        top = directory.canonicalize().map_err(read)?;
+        path = path.strip_prefix(directory).or_else(|_| path.strip_prefix(&top)).map_err(|_| elsewhere())?;
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(part) => parts.push(part.to_str().ok_or_else(elsewhere)?),
+            Component::ParentDir => {
+                parts.pop().ok_or_else(elsewhere)?;
+            }
+            Component::RootDir | Component::Prefix(_) => return Err(elsewhere()),
+        }
+    }
+    Ok(parts.join("/"))
 }
 
 struct Packer<'a> {

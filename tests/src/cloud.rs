@@ -135,6 +135,8 @@ pub struct Cloud {
     pub objects: BTreeMap<String, Vec<(String, String)>>,
     /// Uploaded objects that are not text, by `bucket/key`.
     pub archives: BTreeMap<String, Vec<u8>>,
+    /// The SHA-256 of objects that were uploaded with it, by `bucket/key`, in Base64.
+    sha256: BTreeMap<String, String>,
     /// The number of deleted versions of each object, so that version ids are unique.
     deleted: BTreeMap<String, usize>,
     /// The times at which objects were written, in seconds since 1970.
@@ -220,6 +222,7 @@ impl Cloud {
         let versions = self.objects.entry(path.to_owned()).or_default();
         let version = format!("v{}", before + versions.len() + 1);
         versions.push((content.to_owned(), version.clone()));
+        self.sha256.remove(path);
         self.written.insert(path.to_owned(), seconds());
         version
     }
@@ -432,6 +435,10 @@ impl Cloud {
             }
             "PutParameter" => {
                 let text = |name: &str| asked[name].as_str().unwrap_or_default().to_owned();
+                if text("Name").matches('/').count() > 15 {
+                    let message = "A hierarchy can have a maximum of 15 levels.".to_owned();
+                    return Err(("HierarchyLevelLimitExceededException", message));
+                }
                 if self.parameters.contains_key(&text("Name")) && asked["Overwrite"] != true {
                     return Err(("ParameterAlreadyExists", text("Name")));
                 }
@@ -551,7 +558,12 @@ impl Cloud {
                 }
                 // What is written is the body as it is, with its checksum beside it.
                 assert_eq!(request.header("content-encoding"), None);
-                assert!(request.header("x-amz-checksum-crc32").is_some());
+                let sha256 = request.header("x-amz-checksum-sha256").map(str::to_owned);
+                assert!(sha256.is_some() || request.header("x-amz-checksum-crc32").is_some());
+                if let Some(sha256) = &sha256 {
+                    let digest = <sha2::Sha256 as sha2::Digest>::digest(&request.body);
+                    assert_eq!(*sha256, aws_smithy_types::base64::encode(digest));
+                }
                 let version = match String::from_utf8(request.body.clone()) {
                     Ok(content) => self.upload(&path, &content),
                     Err(_) => {
@@ -559,6 +571,7 @@ impl Cloud {
                         self.upload(&path, ARCHIVE)
                     }
                 };
+                self.sha256.extend(sha256.map(|sha256| (path.clone(), sha256)));
                 respond(200, &[("ETag", &format!("\"{version}\""))], "")
             }
             ("DELETE", None) => respond(204, &[], ""),
@@ -578,6 +591,12 @@ impl Cloud {
                 let mut headers = vec![("ETag", etag.as_str()), ("Last-Modified", &written)];
                 if !self.is_unversioned {
                     headers.push(("x-amz-version-id", version));
+                }
+                let asks_for_checksums = request.header("x-amz-checksum-mode") == Some("ENABLED");
+                if let Some(sha256) =
+                    self.sha256.get(&path).filter(|_| asks_for_checksums && method == "HEAD")
+                {
+                    headers.push(("x-amz-checksum-sha256", sha256));
                 }
                 let mut response = respond(200, &headers, "");
                 if method != "HEAD" {

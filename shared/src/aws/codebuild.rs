@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use aws_config::SdkConfig;
 use aws_sdk_codebuild::types::{
-    ComputeType, EnvironmentVariable, EnvironmentVariableType, SourceType, StatusType,
+    BuildPhaseType, ComputeType, EnvironmentVariable, EnvironmentVariableType, SourceType, StatusType,
 };
 use aws_sdk_codebuild::{Client, Config};
 
@@ -129,6 +129,7 @@ fn build(build: aws_sdk_codebuild::types::Build) -> Option<Build> {
         let status = phase.phase_status.as_ref();
         status.is_some_and(|status| !matches!(status, StatusType::Succeeded | StatusType::InProgress))
     });
+    let never_ran = failed.as_ref().is_some_and(|phase| phase.phase_type == Some(BuildPhaseType::Queued));
     let failure = failed.map(|phase| {
         let name = phase.phase_type.map(|kind| kind.as_str().to_owned()).unwrap_or_default();
         let messages = phase.contexts.unwrap_or_default().into_iter().filter_map(|context| context.message);
@@ -163,6 +164,7 @@ fn build(build: aws_sdk_codebuild::types::Build) -> Option<Build> {
         started_at: build.start_time.and_then(instant),
         ended_at: build.end_time.and_then(instant),
         failure,
+        never_ran,
         environment,
         exported: exported
             .into_iter()

@@ -501,17 +501,28 @@ impl EcrRead {
     ///
     /// Any error of ECR; [`Failure::NotFound`] if there is no such repository.
     pub async fn digest_of(&self, name: &Name, tag: &str) -> Result<Option<String>, AwsError> {
+        let found = self.image_of_tag(name, tag).await?;
+        Ok(found.and_then(|(digest, status)| (status == ImageStatus::Active).then_some(digest)))
+    }
+
+    /// The digest and the status of the image that has a tag; `None` if no image of the repository has it, not even an archived one.
+    ///
+    /// # Errors
+    ///
+    /// Any error of ECR; [`Failure::NotFound`] if there is no such repository.
+    pub async fn image_of_tag(
+        &self,
+        name: &Name,
+        tag: &str,
+    ) -> Result<Option<(String, ImageStatus)>, AwsError> {
         let id = identifier(&ImageId::Tag(tag.to_owned()));
-        let request = self
-            .client
-            .describe_images()
-            .set_registry_id(self.registry_id.clone())
-            .repository_name(name.as_str())
-            .image_ids(id);
-        match request.send().await {
+        match self.describe_images(name).image_ids(id).send().await {
             Ok(answer) => {
                 let details = answer.image_details.unwrap_or_default();
-                Ok(details.into_iter().find_map(|detail| detail.image_digest))
+                Ok(details.into_iter().find_map(|detail| {
+                    let status = detail.image_status.as_ref().map(|status| status.as_str());
+                    Some((detail.image_digest?, ImageStatus::of_name(status)))
+                }))
             }
             Err(error)
                 if error

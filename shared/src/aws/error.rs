@@ -141,6 +141,12 @@ impl Failure {
         }
     }
 
+    /// Whether another attempt may succeed.
+    #[must_use]
+    pub const fn is_transient(self) -> bool {
+        matches!(self, Self::Throttled | Self::Unavailable | Self::TimedOut | Self::Unreachable)
+    }
+
     /// Whether a failed call of this kind may have had its effect.
     pub(crate) const fn outcome_unknown(self) -> bool {
         matches!(self, Self::Unavailable | Self::TimedOut | Self::Unreachable | Self::Unexpected)

@@ -15,12 +15,14 @@ use aws_sdk_s3::config::interceptors::{
 use aws_sdk_s3::config::retry::{RetryPartition, TokenBucket};
 use aws_sdk_s3::config::{ConfigBag, Intercept, Region, RuntimeComponents, StalledStreamProtectionConfig};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::ChecksumMode;
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
 };
 use aws_smithy_runtime_api::client::interceptors::dyn_dispatch_hint;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::base64;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::date_time::{DateTime, Format};
@@ -268,7 +270,7 @@ impl S3 {
     ///
     /// # Errors
     ///
-    /// Any error of S3; also if the file is unreadable.
+    /// Any error of S3.
     pub async fn upload(
         &self,
         bucket: &str,
@@ -276,7 +278,35 @@ impl S3 {
         content: Vec<u8>,
         content_type: &str,
     ) -> Result<Option<String>, AwsError> {
+        self.put_file(bucket, key, content, None, content_type).await
+    }
+
+    /// Uploads a file with its SHA-256, which S3 compares with the content and stores.
+    ///
+    /// # Errors
+    ///
+    /// Any error of S3.
+    pub async fn upload_with_sha256(
+        &self,
+        bucket: &str,
+        key: &str,
+        content: Vec<u8>,
+        sha256: &[u8],
+        content_type: &str,
+    ) -> Result<Option<String>, AwsError> {
+        self.put_file(bucket, key, content, Some(base64::encode(sha256)), content_type).await
+    }
+
+    async fn put_file(
+        &self,
+        bucket: &str,
+        key: &str,
+        content: Vec<u8>,
+        sha256: Option<String>,
+        content_type: &str,
+    ) -> Result<Option<String>, AwsError> {
         let request = self.client.put_object().bucket(bucket).key(key).content_type(content_type);
+        let request = request.set_checksum_sha256(sha256);
         match Box::pin(request.body(ByteStream::from(content)).send()).await {
             Ok(answered) => Ok(version_id(answered.version_id)),
             Err(error) => Err(self.refusal("PutObject", bucket, key, &error)),
@@ -334,6 +364,32 @@ impl S3 {
             // Somebody wrote it since.
             Err(error) if is_other(&error) => Ok(false),
             Err(error) => Err(self.refusal("DeleteObject", bucket, key, &error)),
+        }
+    }
+
+    /// The latest version of an object, if S3 says that its content has this SHA-256; `None` for another one, or none. A key that names
+    /// what it should have proves nothing: others may write there, too.
+    ///
+    /// # Errors
+    ///
+    /// Any error of S3.
+    pub async fn version_with(
+        &self,
+        bucket: &str,
+        key: &str,
+        sha256: &[u8],
+    ) -> Result<Option<Version>, AwsError> {
+        let request = self.client.head_object().bucket(bucket).key(key).checksum_mode(ChecksumMode::Enabled);
+        match Box::pin(request.send()).await {
+            Ok(found) if found.checksum_sha256.as_deref() == Some(&base64::encode(sha256)) => {
+                Ok(Some(Version {
+                    at: found.last_modified.as_ref().and_then(instant),
+                    id: version_id(found.version_id),
+                }))
+            }
+            Ok(_) => Ok(None),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(self.refusal("HeadObject", bucket, key, &error)),
         }
     }
 

@@ -113,10 +113,7 @@ impl Service {
                 },
                 Err(error) => error,
             };
-            let is_transient = matches!(
-                error.failure,
-                Failure::Throttled | Failure::Unavailable | Failure::TimedOut | Failure::Unreachable
-            );
+            let is_transient = error.failure.is_transient();
             self.retry_observer.end(operation, is_transient.then(|| error.clone()));
             let has_given_up = error.failure != Failure::Throttled
                 && self.endpoint(operation).is_ok_and(|endpoint| self.transport.has_given_up(endpoint));

@@ -42,6 +42,10 @@ pub const SOURCES: &str = "sources/";
 /// The folder in the stack's bucket for sources that are built by request, or by an entry of `builds.yaml`.
 pub const UPLOADS: &str = "uploads/";
 
+/// The folder below [`UPLOADS`] that `ecr-steward build` sends directories to. A request follows each of them, so that no event about
+/// one starts a build, whatever `builds.yaml` names.
+pub const DIRECTORIES: &str = "uploads/ecr-steward-build/";
+
 /// Whether a key of the stack's bucket is that of a source. Other objects (the journal, reports, caches) are never built.
 #[must_use]
 pub fn is_source_key(key: &str) -> bool {

@@ -5,14 +5,14 @@ use crate::aws::ssm::Parameters;
 use crate::domain::builds::build_context::BuildContext;
 use crate::domain::cloudformation::image::{self, Plan};
 use crate::domain::cloudformation::{Answer, Event};
-use crate::domain::text::finding::Finding;
+use crate::domain::text::finding::{Finding, in_a_sentence};
 use crate::domain::text::instant::Instant;
-use crate::workflows::start_build::{BuildStarter, StartError, StartOutcome, Trigger};
+use crate::workflows::start_build::{BuildStarter, Pinned, StartError, StartOutcome, Trigger};
 
 /// Why there will be no image.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("the properties are not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the properties are not valid: {}", in_a_sentence(.0))]
     Properties(Vec<Finding>),
     #[error("{0}")]
     Start(#[from] StartError),
@@ -57,8 +57,8 @@ async fn act(
         Plan::Leave => return Ok(Some(Answer::success(event, image::physical_id(event), [].into()))),
     };
     let definition = starter.granted(&request).await?;
-    let arrived = starter.pin(&request.source, now).await?;
-    let context = BuildContext::new(&definition, &arrived);
+    let Pinned { source, is_gone } = starter.pin(&request.source, now).await?;
+    let context = image::context(&definition, &source);
     let built = |context: &BuildContext, digest: &str| {
         let uri = format!("{}/{}@{digest}", starter.registry.host(), context.repository_name);
         let attributes = image::attributes(context, &uri, digest);
@@ -67,7 +67,7 @@ async fn act(
     // Before the build begins: it may end before this function does.
     let (name, value) = image::put_aside(&starter.stack.name, &context, event);
     parameters.put_secret(&name, &value, "Who waits for an image").await?;
-    let started = starter.begin(&definition, context, Trigger::Request).await;
+    let started = starter.begin(&definition, context, Trigger::Request, is_gone).await;
     let answer = match started {
         Ok(StartOutcome::AlreadyBuilt { context, digest }) => Ok(Some(built(&context, &digest))),
         Ok(StartOutcome::Started { context, builds }) => {
@@ -83,7 +83,9 @@ async fn act(
         }
         Err(error) => Err(Failed::Start(error)),
     };
-    // Nobody waits any more.
-    parameters.delete(&[name]).await?;
+    // Nobody waits any more. What is left of the request is answered once more when another build of the image ends.
+    if let Err(error) = parameters.delete(&[name]).await {
+        tracing::warn!(%error, "could not forget the request of CloudFormation");
+    }
     answer
 }

@@ -79,6 +79,16 @@ pub enum PublishError {
     /// A manifest is none.
     #[error(transparent)]
     Manifest(#[from] Unreadable),
+    /// CodeBuild does not know yet what its event says: its answers may be older.
+    #[error(
+        "CodeBuild says that the build {id} ended, and {answer} when it is asked; the event is tried again"
+    )]
+    NotConfirmed {
+        /// The build.
+        id: String,
+        /// What CodeBuild answers.
+        answer: &'static str,
+    },
 }
 
 /// Why an event is not understood.
@@ -192,21 +202,12 @@ pub enum Ignored {
     /// The event is about a build that runs.
     #[error("the build has just begun")]
     JustStarted,
-    /// CodeBuild has deleted the build with this id.
-    #[error("CodeBuild does not know the build {0} any more")]
-    UnknownBuild(String),
-    /// The build runs again, or the event is wrong.
-    #[error("the build has not ended")]
-    InProgress,
     /// This stack did not start the build.
     #[error(transparent)]
     Foreign(#[from] ContextError),
     /// The build context's repository has no valid name.
     #[error("its repository is none")]
     NoRepository,
-    /// The image was deleted.
-    #[error("its image is not there any more")]
-    NoImage,
 }
 
 impl Serialize for Ignored {
@@ -272,9 +273,10 @@ impl Publisher<'_> {
 
     /// A build ended.
     async fn ended(&self, id: &str, now: Instant) -> Result<Outcome, PublishError> {
+        let not_confirmed = |answer| PublishError::NotConfirmed { id: id.to_owned(), answer };
         // The build is asked, not the event: it knows the digest, and how it stands by now.
         let Some(build) = self.codebuild.builds(&[id.to_owned()]).await?.into_iter().next() else {
-            return Ok(Ignored::UnknownBuild(id.to_owned()).into());
+            return Err(not_confirmed("does not know it"));
         };
         if let Ok((context, _)) = build.context()
             && let Some(reason) = self.doubt(&build, &context, now)
@@ -282,7 +284,7 @@ impl Publisher<'_> {
             return Err(PublishError::BuildContext(ContextOf::Build(build.id), reason));
         }
         match build.ended() {
-            BuildOutcome::InProgress => Ok(Ignored::InProgress.into()),
+            BuildOutcome::InProgress => Err(not_confirmed("that it is in progress")),
             BuildOutcome::Foreign(error) => Ok(Ignored::from(error).into()),
             BuildOutcome::Failed { context, status, reason } => {
                 self.failed(&build, &context, status, &reason).await
@@ -296,10 +298,18 @@ impl Publisher<'_> {
                     .iter()
                     .map(|&platform| ImageId::Tag(context.tag_for(platform)))
                     .collect();
-                let found = match self.ecr.manifests(&name, &tags).await {
-                    Err(error) if error.failure == Failure::NotFound => Vec::new(),
-                    found => found?.complete()?,
-                };
+                let mut found = self.manifests(&name, &tags).await?;
+                let tag = context.tag_for(platform);
+                let is_tagged =
+                    |manifest: &Manifest| manifest.tag.as_deref() == Some(&*tag) && manifest.digest == digest;
+                if !found.iter().any(is_tagged) {
+                    // Where tags can be moved, another build of the same source may have it.
+                    let pushed = self.manifests(&name, &[ImageId::Digest(digest.clone())]).await?;
+                    if let Some(pushed) = pushed.into_iter().next() {
+                        found.retain(|manifest| manifest.tag.as_deref() != Some(&*tag));
+                        found.push(Manifest { tag: Some(tag.clone()), ..pushed });
+                    }
+                }
                 let of = |platform| {
                     let tag = context.tag_for(platform);
                     found.iter().find(|manifest| manifest.tag.as_deref() == Some(&*tag))
@@ -377,9 +387,14 @@ impl Publisher<'_> {
     }
 
     async fn image(&self, name: &Name, context: &BuildContext) -> Result<Option<Manifest>, AwsError> {
-        match self.ecr.manifests(name, &[ImageId::Tag(context.image_tag.clone())]).await {
-            Err(error) if error.failure == Failure::NotFound => Ok(None),
-            found => Ok(found?.complete()?.into_iter().next()),
+        Ok(self.manifests(name, &[ImageId::Tag(context.image_tag.clone())]).await?.into_iter().next())
+    }
+
+    /// The manifests of those images that exist.
+    async fn manifests(&self, name: &Name, ids: &[ImageId]) -> Result<Vec<Manifest>, AwsError> {
+        match self.ecr.manifests(name, ids).await {
+            Err(error) if error.failure == Failure::NotFound => Ok(Vec::new()),
+            found => found?.complete(),
         }
     }
 
@@ -392,9 +407,24 @@ impl Publisher<'_> {
             return Err(PublishError::BuildContext(ContextOf::ExistingImage(name), reason.into()));
         }
         match self.image(&name, context).await? {
-            None => Ok(Ignored::NoImage.into()),
+            None => self.deleted_meanwhile(context).await,
             Some(found) => self.publish(&name, context, &found.digest, &found.text, None, now).await,
         }
+    }
+
+    /// The image was there when its source came, and is not any more: a policy or a person deleted it in between.
+    async fn deleted_meanwhile(&self, context: &BuildContext) -> Result<Outcome, PublishError> {
+        let record = format!("outcomes/{}.json", fingerprint(&[&context.key(), "deleted"], 32));
+        if self.s3.get(self.bucket, &record).await?.is_some() {
+            return Ok(Outcome::Known);
+        }
+        let reason = format!(
+            "its image {} was deleted just when it was to be published; upload the source, push it, or ask for it again",
+            context.image_tag
+        );
+        let failed = Failed::not_started(self.stack_name, &context.repository_name, &context.source, &reason);
+        self.announce(OutboundEvent::Failed(failed.clone()), &record).await?;
+        Ok(Outcome::Failed(failed))
     }
 
     async fn publish(
@@ -413,8 +443,10 @@ impl Publisher<'_> {
             self.respond_to_waiting_stacks(context, &Ok((image_uri, digest.to_owned()))).await?;
             return Ok(Outcome::Known);
         }
-        let (claim, not_moved) = self.move_tags(name, context, digest, manifest, now).await?;
+        let moved = self.move_tags(name, context, digest, manifest, now).await;
+        // CloudFormation waits for the image, which is there, whatever becomes of tags.
         self.respond_to_waiting_stacks(context, &Ok((image_uri.clone(), digest.to_owned()))).await?;
+        let (claim, not_moved) = moved?;
         let has_parameter = claim.taken.contains(&PublishTarget::Parameter);
         let moved = claim.taken.into_iter().filter_map(|place| match place {
             PublishTarget::Tag(tag) if !not_moved.iter().any(|not| not.image_tag == tag) => Some(tag),
@@ -428,7 +460,7 @@ impl Publisher<'_> {
             image_tag: context.image_tag.clone(),
             image_tags: moved.collect(),
             image_tags_not_moved: not_moved,
-            parameter_name: has_parameter.then(|| parameter(self.stack_name, name)),
+            parameter_name: has_parameter.then(|| parameter(self.stack_name, name)).flatten(),
             source: context.source.clone(),
             build_id,
         };
@@ -473,6 +505,7 @@ impl Publisher<'_> {
             claim.taken.iter().map(|place| (place.clone(), digest.to_owned())).collect();
         let mut texts = std::collections::BTreeMap::from([(digest.to_owned(), manifest.to_owned())]);
         let mut to_move = moved.clone();
+        let own = digest;
         for _ in 0..MAX_CAS_ATTEMPTS {
             for (place, digest) in &to_move {
                 if !texts.contains_key(digest) {
@@ -481,7 +514,7 @@ impl Publisher<'_> {
                     texts.extend(found.into_iter().map(|found| (found.digest, found.text)));
                 }
                 let Some(text) = texts.get(digest) else { continue };
-                if let Some(not) = self.put(name, place, digest, text, context).await? {
+                if let Some(not) = self.put(name, place, digest, text, own, context).await? {
                     not_moved.retain(|before| before.image_tag != not.image_tag);
                     not_moved.push(not);
                 }
@@ -527,13 +560,14 @@ impl Publisher<'_> {
         }
     }
 
-    /// Puts an image in a place; why not, if the repository does not let it.
+    /// Puts an image in a place; why not, if the repository does not let it. `own` is the image of the context.
     async fn put(
         &self,
         name: &Name,
         place: &PublishTarget,
         digest: &str,
         manifest: &str,
+        own: &str,
         context: &BuildContext,
     ) -> Result<Option<NotMoved>, AwsError> {
         match place {
@@ -546,12 +580,18 @@ impl Publisher<'_> {
                 Err(error) => Err(error),
             },
             PublishTarget::Parameter => {
+                let Some(parameter) = parameter(self.stack_name, name) else {
+                    tracing::warn!(repository = %name, "the name has too many parts for that of a parameter");
+                    return Ok(None);
+                };
                 let uri = format!("{}/{name}@{digest}", self.registry.host());
-                let description =
-                    format!("The newest released image of {name}, built from {}", context.source);
+                // Where a newer source was faster, its name is not known here.
+                let source =
+                    if digest == own { format!(", built from {}", context.source) } else { String::new() };
+                let description = format!("The newest released image of {name}{source}");
                 // AWS takes 1,024 characters.
                 let description: String = description.chars().take(1024).collect();
-                self.parameters.put(&parameter(self.stack_name, name), &uri, &description).await?;
+                self.parameters.put(&parameter, &uri, &description).await?;
                 Ok(None)
             }
         }
@@ -619,6 +659,7 @@ impl Publisher<'_> {
         let path = image::waiting(self.stack_name, context);
         let waiting = self.parameters.secure_strings_by_path(&path).await?;
         let mut done = Vec::with_capacity(waiting.len());
+        let mut late = None;
         for waiter in waiting {
             done.push(waiter.name);
             let Ok(event) = serde_json::from_str::<Event>(&waiter.value) else {
@@ -637,11 +678,13 @@ impl Publisher<'_> {
                     match sent.await {
                         Ok(sent) => sent.map_err(|error| error.to_string()),
                         Err(_) => {
-                            // The event comes again, and with it another attempt.
-                            return Err(AwsError {
+                            // The event comes again, and with it another attempt. Others do not wait for this one.
+                            done.pop();
+                            late = Some(AwsError {
                                 failure: Failure::TimedOut,
                                 ..AwsError::unexpected_response("answering CloudFormation", &event.stack_id)
                             });
+                            continue;
                         }
                     }
                 }
@@ -660,20 +703,24 @@ impl Publisher<'_> {
                 }
             }
         }
-        if done.is_empty() {
-            return Ok(());
+        if !done.is_empty() {
+            self.parameters.delete(&done).await?;
         }
-        self.parameters.delete(&done).await
+        late.map_or(Ok(()), Err)
     }
 }
 
 /// Timeout of an answer to CloudFormation.
 const CALLBACK_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// The parameter that has the released image of a repository.
+/// Maximum number of parts in the name of a parameter.
+const MAX_PARAMETER_LEVELS: usize = 15;
+
+/// The parameter that has the released image of a repository; `None` if the name of the repository has too many parts for one.
 #[must_use]
-pub fn parameter(stack_name: &str, name: &Name) -> String {
-    format!("/{stack_name}/images/{name}")
+pub fn parameter(stack_name: &str, name: &Name) -> Option<String> {
+    let parameter = format!("/{stack_name}/images/{name}");
+    (parameter.matches('/').count() <= MAX_PARAMETER_LEVELS).then_some(parameter)
 }
 
 #[cfg(test)]
@@ -684,10 +731,8 @@ mod tests {
     fn an_event_without_consequences_is_answered_with_the_reason() {
         let json = |reason: Ignored| serde_json::to_value(Outcome::from(reason)).unwrap();
         assert_eq!(
-            json(Ignored::UnknownBuild("steward:1".to_owned())),
-            serde_json::json!({
-                "outcome": "IGNORED", "reason": "CodeBuild does not know the build steward:1 any more"
-            })
+            json(Ignored::NoRepository),
+            serde_json::json!({ "outcome": "IGNORED", "reason": "its repository is none" })
         );
         let foreign = json(ContextError::Missing.into());
         assert_eq!(foreign["reason"], "it has no build context: this stack did not start it");

@@ -17,14 +17,15 @@ use crate::domain::builds::handover::Handover;
 use crate::domain::builds::outbound_event::{Failed, OutboundEvent};
 use crate::domain::builds::repository_defaults::repository_defaults;
 use crate::domain::builds::start_build_input::{NoProject, Projects, start_build_inputs};
-use crate::domain::builds::{BUILT_FROM, Platform, Source, SourceOrder, is_source_key};
+use crate::domain::builds::{BUILT_FROM, Platform, SOURCES, Source, SourceOrder, is_source_key};
+use crate::domain::image::ImageStatus;
 use crate::domain::lifecycle::matches_wildcard;
 use crate::domain::repository::{Name, Registry, Settings, Tags};
-use crate::domain::text::finding::{Finding, quoted};
+use crate::domain::text::finding::{Finding, in_a_sentence, quoted};
 use crate::domain::text::instant::Instant;
 use crate::workflows::announce::EventPublisher;
 use crate::workflows::protection_records::ProtectionRecords;
-use crate::workflows::provision::{ProvisionError, Provisioner};
+use crate::workflows::provision::{Creation, ProvisionError, Provisioner};
 
 /// Time to live of an idempotency token in CodeBuild, less a minute for clock skew, in seconds.
 const IDEMPOTENCY_TOKEN_TTL: i64 = 4 * 60;
@@ -137,7 +138,7 @@ pub enum StartError {
         source_name: String,
     },
     /// The request uses secrets that `builds.yaml` does not allow.
-    #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the request is not valid: {}", in_a_sentence(.0))]
     Secrets(Vec<Finding>),
     /// The stack builds for other platforms only.
     #[error("{repository} cannot be built: {problem}")]
@@ -147,11 +148,25 @@ pub enum StartError {
         /// The missing platform.
         problem: NoProject,
     },
+    /// The image of the source is in the archive, where nothing can pull it. Its tag does not move, so that no other image can have
+    /// it.
+    #[error(
+        "the image of this source is {repository}:{image_tag}, which {}; then ask for it, upload it or push it again",
+        where_it_is(.repository, .image_tag, *.status)
+    )]
+    Archived {
+        /// The repository.
+        repository: Name,
+        /// The content tag.
+        image_tag: String,
+        /// The status: archived, or on its way back.
+        status: ImageStatus,
+    },
     /// The source could be another one by the time it is built.
     #[error("the bucket {} keeps no versions, so that a source in it cannot be pinned; turn its versioning on", quoted(.0))]
     NotVersioned(String),
     /// `builds.yaml` is not valid.
-    #[error("s3://{bucket}/{key} is not valid: {}", .findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("s3://{bucket}/{key} is not valid: {}", in_a_sentence(.findings))]
     BuildConfig {
         /// The bucket.
         bucket: String,
@@ -169,7 +184,7 @@ pub enum EventError {
     #[error(transparent)]
     Event(#[from] InvalidEvent),
     /// The request is invalid.
-    #[error("the request is not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("the request is not valid: {}", in_a_sentence(.0))]
     Request(Vec<Finding>),
     /// A build could not be started.
     #[error(transparent)]
@@ -183,6 +198,31 @@ pub enum Trigger {
     Event(i64),
     /// A request.
     Request,
+}
+
+/// A source that was asked for, pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// The source.
+    pub source: SourceUpdate,
+    /// Why it cannot be built any more, if it cannot. The image that was built of it may be there all the same.
+    pub is_gone: Option<StartError>,
+}
+
+impl From<SourceUpdate> for Pinned {
+    fn from(source: SourceUpdate) -> Self {
+        Self { source, is_gone: None }
+    }
+}
+
+/// What there is of an image before its build.
+enum Found {
+    /// The image of this digest.
+    Image(String),
+    /// A repository without it.
+    Repository,
+    /// Not even the repository.
+    Nothing,
 }
 
 /// The result of starting a build.
@@ -322,6 +362,13 @@ impl Dispatcher<'_> {
                     summary.ignore(&reason);
                     continue;
                 }
+                ParsedEvent::BuildEnded => {
+                    // CodeBuild is asked about it there, so that nothing of the event itself is trusted.
+                    let function = &self.starter.stack.published_function;
+                    self.starter.functions.invoke(function, event).await.map_err(StartError::from)?;
+                    summary.ignore(&format_args!("a build ended, which {function} has been given"));
+                    continue;
+                }
             };
             if config.is_none() {
                 config = Some(self.starter.config().await);
@@ -346,6 +393,12 @@ impl Dispatcher<'_> {
             let definitions = match config.definitions(&arrived, &self.starter.stack.bucket) {
                 Ok(definitions) => definitions,
                 Err(reason) => {
+                    // Whoever uploads there means it to be built.
+                    let is_meant = matches!(&arrived.source, Source::S3 { bucket, key, .. }
+                        if *bucket == self.starter.stack.bucket && key.starts_with(SOURCES));
+                    if is_meant {
+                        self.announce_not_started("", &arrived.source, &reason.to_string()).await?;
+                    }
                     summary.ignore(&reason);
                     continue;
                 }
@@ -353,9 +406,13 @@ impl Dispatcher<'_> {
             let age = (now.micros() - arrived.arrival.at.micros()).div_euclid(1_000_000);
             for definition in definitions {
                 let context = BuildContext::new(&definition, &arrived);
-                match self.starter.begin(&definition, context, Trigger::Event(age)).await {
+                match self.starter.begin(&definition, context, Trigger::Event(age), None).await {
                     Ok(started) => summary.images.push(started.image(self.starter.registry)),
-                    Err(error @ (StartError::NotByName { .. } | StartError::NoProject { .. })) => {
+                    Err(
+                        error @ (StartError::NotByName { .. }
+                        | StartError::NoProject { .. }
+                        | StartError::Archived { .. }),
+                    ) => {
                         let name = definition.repository.as_str();
                         self.announce_not_started(name, &arrived.source, &error.to_string()).await?;
                         summary.ignore(&error);
@@ -393,15 +450,7 @@ impl Dispatcher<'_> {
         reason: &str,
     ) -> Result<(), StartError> {
         tracing::warn!(repository, %source, reason, "did not start a build");
-        let failed = Failed {
-            stack_name: self.starter.stack.name.clone(),
-            repository_name: repository.to_owned(),
-            build_status: "NOT_STARTED".to_owned(),
-            reason: reason.to_owned(),
-            source: source.to_string(),
-            build_id: String::new(),
-            log_link: String::new(),
-        };
+        let failed = Failed::not_started(&self.starter.stack.name, repository, source, reason);
         Ok(self.announcer.announce(&OutboundEvent::Failed(failed)).await?)
     }
 }
@@ -414,8 +463,10 @@ impl BuildStarter<'_> {
     /// If there is nothing to build, or AWS cannot be asked.
     pub async fn build(&self, request: &BuildRequest, now: Instant) -> Result<StartOutcome, StartError> {
         let definition = self.granted(request).await?;
-        let arrived = self.pin(&request.source, now).await?;
-        self.begin(&definition, BuildContext::new(&definition, &arrived), Trigger::Request).await
+        let Pinned { source, is_gone } = self.pin(&request.source, now).await?;
+        // Whoever asks for a source now means it, also if a newer one was built since.
+        let arrived = SourceUpdate { arrival: SourceOrder::at(now), ..source };
+        self.begin(&definition, BuildContext::new(&definition, &arrived), Trigger::Request, is_gone).await
     }
 
     /// The build definition of a request, with the role of `builds.yaml`, and only with secrets that it allows.
@@ -442,9 +493,9 @@ impl BuildStarter<'_> {
     /// # Errors
     ///
     /// When there is none, or it cannot be pinned.
-    pub async fn pin(&self, request: &RequestedSource, now: Instant) -> Result<SourceUpdate, StartError> {
+    pub async fn pin(&self, request: &RequestedSource, now: Instant) -> Result<Pinned, StartError> {
         if let Some(arrived) = request.commit(SourceOrder::at(now)) {
-            return Ok(arrived);
+            return Ok(arrived.into());
         }
         let RequestedSource::S3 { bucket, key, version_id } = request else {
             return Err(AwsError::unexpected_response(
@@ -458,31 +509,39 @@ impl BuildStarter<'_> {
             return Err(StartError::NotASource { bucket: bucket.to_owned(), key: key.clone() });
         }
         let found = self.s3.version(bucket, key, version_id.as_deref()).await?;
+        let pinned = |version_id, at| SourceUpdate {
+            source: Source::S3 { bucket: bucket.to_owned(), key: key.clone(), version_id },
+            reference: None,
+            arrival: SourceOrder::at(at),
+        };
         let Some(found) = found else {
-            return Err(StartError::NoSource {
+            let is_gone = StartError::NoSource {
                 bucket: bucket.to_owned(),
                 key: key.clone(),
                 version: version_id.clone(),
-            });
+            };
+            // Versions that others replaced are deleted one day, and a stack goes back to one all the same. When it came is not known
+            // any more, so that it is older than everything.
+            let (Some(version_id), Some(at)) = (version_id.clone(), Instant::from_micros(0)) else {
+                return Err(is_gone);
+            };
+            return Ok(Pinned { source: pinned(version_id, at), is_gone: Some(is_gone) });
         };
         let version_id = found.id.ok_or_else(|| StartError::NotVersioned(bucket.to_owned()))?;
-        Ok(SourceUpdate {
-            source: Source::S3 { bucket: bucket.to_owned(), key: key.clone(), version_id },
-            reference: None,
-            arrival: SourceOrder::at(found.at.unwrap_or(now)),
-        })
+        Ok(pinned(version_id, found.at.unwrap_or(now)).into())
     }
 
-    /// Starts the builds that neither exist nor run.
+    /// Starts the builds that neither exist nor run; none of a source that is gone.
     ///
     /// # Errors
     ///
-    /// If AWS cannot be asked, or refuses.
+    /// If AWS cannot be asked, or refuses; `is_gone` where the image is not there either.
     pub async fn begin(
         &self,
         definition: &BuildDefinition,
         context: BuildContext,
         because: Trigger,
+        is_gone: Option<StartError>,
     ) -> Result<StartOutcome, StartError> {
         let no_project =
             |problem| StartError::NoProject { repository: definition.repository.clone(), problem };
@@ -492,15 +551,20 @@ impl BuildStarter<'_> {
         if definition.is_by_name {
             self.check_name(&definition.repository, &context.source).await?;
         }
-        if let Some(digest) =
-            self.find_image_or_create_repository(&definition.repository, &context, because).await?
-        {
+        let found = self.find_image(&definition.repository, &context.image_tag).await?;
+        if let Found::Image(digest) = found {
             tracing::info!(repository = context.repository_name, digest, "the image is built already");
             // Which tags move to it, image-published decides, as for every other image.
             let handover = serde_json::to_string(&Handover { already_built: context.clone() })
                 .map_err(|error| AwsError::unexpected_response("Invoke", &error.to_string()))?;
             self.functions.invoke(&self.stack.published_function, &handover).await?;
             return Ok(StartOutcome::AlreadyBuilt { context, digest });
+        }
+        if let Some(is_gone) = is_gone {
+            return Err(is_gone);
+        }
+        if matches!(found, Found::Nothing) {
+            self.create_repository(definition, &context, because).await?;
         }
         let idempotency_expired = match because {
             Trigger::Event(age) => age > IDEMPOTENCY_TOKEN_TTL,
@@ -551,35 +615,49 @@ impl BuildStarter<'_> {
         Err(StartError::NotByName { repository: name.clone(), source_name: repository_name.clone() })
     }
 
-    /// The digest of the context's image if it exists. Creates the repository if there is none.
-    async fn find_image_or_create_repository(
-        &self,
-        name: &Name,
-        context: &BuildContext,
-        because: Trigger,
-    ) -> Result<Option<String>, StartError> {
-        match self.ecr.digest_of(name, &context.image_tag).await {
-            Ok(digest) => Ok(digest),
-            Err(error) if error.failure == Failure::NotFound => {
-                let settings = settings()?;
-                let provisioner = Provisioner {
-                    ecr: self.ecr,
-                    registry: self.registry,
-                    records: Some(ProtectionRecords { s3: self.s3, bucket: &self.stack.bucket }),
-                    deadline: self.deadline,
-                    request_id: self.request_id,
-                    requester: None,
-                };
-                let made_by = Tags::from([(BUILT_FROM.to_owned(), context.source.origin())]);
-                provisioner.create(name, &settings, &made_by).await?;
-                tracing::info!(repository = %name, ?because, "made the repository for its first build");
-                Ok(None)
-            }
+    /// What there is of the image with a content tag.
+    async fn find_image(&self, name: &Name, image_tag: &str) -> Result<Found, StartError> {
+        match self.ecr.image_of_tag(name, image_tag).await {
+            Ok(None) => Ok(Found::Repository),
+            Ok(Some((digest, ImageStatus::Active))) => Ok(Found::Image(digest)),
+            Ok(Some((_, status))) => Err(StartError::Archived {
+                repository: name.clone(),
+                image_tag: image_tag.to_owned(),
+                status,
+            }),
+            Err(error) if error.failure == Failure::NotFound => Ok(Found::Nothing),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// A running build of the context.
+    /// Creates the repository of a first build.
+    async fn create_repository(
+        &self,
+        definition: &BuildDefinition,
+        context: &BuildContext,
+        because: Trigger,
+    ) -> Result<(), StartError> {
+        let name = &definition.repository;
+        let provisioner = Provisioner {
+            ecr: self.ecr,
+            registry: self.registry,
+            records: Some(ProtectionRecords { s3: self.s3, bucket: &self.stack.bucket }),
+            deadline: self.deadline,
+            request_id: self.request_id,
+        };
+        let made_by = Tags::from([(BUILT_FROM.to_owned(), context.source.origin())]);
+        match provisioner.create(name, &settings()?, &made_by).await? {
+            // Somebody made one of that name since it was looked for.
+            Creation::Exists(_) if definition.is_by_name => self.check_name(name, &context.source).await,
+            Creation::Exists(_) => Ok(()),
+            Creation::Created(_) => {
+                tracing::info!(repository = %name, ?because, "made the repository for its first build");
+                Ok(())
+            }
+        }
+    }
+
+    /// A running build that makes the image of the context, and moves all its tags.
     async fn find_in_progress_build(
         &self,
         project: &str,
@@ -587,13 +665,8 @@ impl BuildStarter<'_> {
         platform: Platform,
     ) -> Result<Option<Build>, AwsError> {
         let builds = self.codebuild.newest(project).await?;
-        let is_same = |build: &Build| {
-            build.context().is_ok_and(|(other, of)| {
-                other.image_tag == context.image_tag
-                    && other.repository_name == context.repository_name
-                    && of == platform
-            })
-        };
+        let is_same =
+            |build: &Build| build.context().is_ok_and(|(other, of)| other.covers(context) && of == platform);
         Ok(builds.into_iter().find(|build| build.status == Status::InProgress && is_same(build)))
     }
 
@@ -623,6 +696,18 @@ fn is_request(event: &str) -> bool {
     serde_json::from_str::<serde_json::Value>(event).is_ok_and(|event| {
         event.get("repositoryName").is_some() || event.get("source").is_some_and(serde_json::Value::is_object)
     })
+}
+
+/// Where an image is that is not active, and how it comes back.
+fn where_it_is(repository: &Name, image_tag: &str, status: ImageStatus) -> String {
+    match status {
+        ImageStatus::Activating => "is on its way out of the archive: wait until it is there".to_owned(),
+        _ => format!(
+            "is in the archive and cannot be pulled: take it out with `ecr-steward images restore {repository}:{image_tag} \
+             --apply` or `aws ecr update-image-storage-class --repository-name {repository} --image-id imageTag={image_tag} \
+             --target-storage-class STANDARD`"
+        ),
+    }
 }
 
 fn settings() -> Result<Settings, AwsError> {

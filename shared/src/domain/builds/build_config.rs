@@ -2,8 +2,10 @@
 //! stack's bucket and the CodeCommit repository of the same name are built into `<repository>`.
 
 use super::event::SourceUpdate;
-use super::{GitReference, SOURCES, Source, SourceOrder, UPLOADS, is_source_key};
-use crate::domain::builds::build_definition::{self, BuildDefinition, TimeLimits};
+use super::{DIRECTORIES, GitReference, SOURCES, Source, SourceOrder, UPLOADS, is_source_key};
+use crate::domain::builds::build_definition::{
+    self, BuildDefinition, IsPattern, TimeLimits, why_no_reference,
+};
 use crate::domain::builds::start_build_input::ROLE_PATH;
 use crate::domain::image::name::InvalidName;
 use crate::domain::lifecycle::matches_wildcard;
@@ -39,6 +41,9 @@ pub enum NotBuilt {
     /// Its key is not that of a zip archive.
     #[error("{} is no zip archive", quoted(.0))]
     NoArchive(String),
+    /// A terminal sent it, and asks for its build.
+    #[error("{} is built by the request of the terminal that sent it", quoted(.0))]
+    Directory(String),
     /// The builds of its repository name other branches.
     #[error("no build of {KEY} takes the branch {}", quoted(.0))]
     Branch(String),
@@ -220,14 +225,8 @@ impl BuildConfig {
                     reader.fields(node, &fields.at(name), &["repositoryName", "branches", "tags"])?;
                 let repository_name = reader.text(&fields, "repositoryName");
                 reader.require(&repository_name, &fields, "repositoryName", "a CodeCommit repository");
-                if let Field::Value(name) = &repository_name
-                    && !is_codecommit_name(name)
-                {
-                    let message = format!(
-                        "{} is no repository of CodeCommit; write its name alone: letters, digits, `.`, `_` and `-`",
-                        quoted(name)
-                    );
-                    reader.report(Code::InvalidName, fields.at("repositoryName"), message);
+                if let Field::Value(name) = &repository_name {
+                    check_codecommit_name(reader, name, &fields.at("repositoryName"));
                 }
                 let branches = reader.string_list(&fields, "branches").optional();
                 check_references(reader, &branches, &fields.at("branches"), "refs/heads/");
@@ -301,6 +300,9 @@ impl BuildConfig {
             if !is_archive(key) {
                 return Err(NotBuilt::NoArchive(key.clone()));
             }
+            if key.starts_with(DIRECTORIES) {
+                return Err(NotBuilt::Directory(key.clone()));
+            }
         }
         let named = named(&arrived.source);
         let mut definitions = Vec::new();
@@ -372,7 +374,18 @@ fn is_codecommit_name(text: &str) -> bool {
     (1..=100).contains(&text.len()) && text.chars().all(is_inner) && !text.ends_with(".git")
 }
 
-/// Findings about names of branches or tags that Git has none of (git-check-ref-format).
+/// The finding about a text that is no name of a CodeCommit repository.
+fn check_codecommit_name(reader: &mut Reader, name: &str, pointer: &str) {
+    if !is_codecommit_name(name) {
+        let message = format!(
+            "{} is no repository of CodeCommit; write its name alone: letters, digits, `.`, `_` and `-`",
+            quoted(name)
+        );
+        reader.report(Code::InvalidName, pointer, message);
+    }
+}
+
+/// Findings about names of branches or tags that Git has none of.
 fn check_references(
     reader: &mut Reader,
     patterns: &Option<Option<Vec<String>>>,
@@ -380,24 +393,7 @@ fn check_references(
     beginning: &str,
 ) {
     for (index, pattern) in patterns.iter().flatten().flatten().enumerate() {
-        let why = if let Some(name) = pattern.strip_prefix(beginning) {
-            format!("events name it without `{beginning}`; write {}", quoted(name))
-        } else if pattern.starts_with("refs/") || pattern.starts_with("origin/") {
-            "write the name alone".to_owned()
-        } else if let Some(character) =
-            pattern.chars().find(|c| "~^:?[\\".contains(*c) || c.is_whitespace() || c.is_control())
-        {
-            format!("no name in Git has {}; `*` stands for anything", quoted(&character.to_string()))
-        } else if pattern.contains("..")
-            || pattern.contains("//")
-            || pattern.contains("@{")
-            || pattern.starts_with('/')
-            || pattern.ends_with(['/', '.'])
-        {
-            "no name in Git is so".to_owned()
-        } else {
-            continue;
-        };
+        let Some(why) = why_no_reference(pattern, beginning, IsPattern::Yes) else { continue };
         let message = format!("{} matches nothing: {why}", quoted(pattern));
         reader.report(Code::InvalidName, format!("{pointer}/{index}"), message);
     }
@@ -502,6 +498,9 @@ impl BuildRequest {
             reader.require(&node, &fields, &name, "what to build");
             let at = fields.at(&name);
             let source = node.value().and_then(|node| Self::source(&mut reader, node, &at, spelling));
+            if let (Some(definition), Some(source)) = (&definition, &source) {
+                check_templates(&mut reader, definition, source, &fields.at(&spelling.of("imageTags")));
+            }
             let service_timeout = match spelling {
                 FieldCasing::Api => None,
                 FieldCasing::CloudFormation => Some(service_timeout(&mut reader, &fields)?),
@@ -546,16 +545,25 @@ impl BuildRequest {
             }
             return Some(RequestedSource::S3 { bucket: bucket?, key: text??, version_id: version_id? });
         }
-        let [name, commit, branch] = names(["repositoryName", "commitId", "branch"]);
-        let fields = reader.fields(node, &pointer, &[&name, &commit, &branch])?;
+        let [name, commit, branch_name] = names(["repositoryName", "commitId", "branch"]);
+        let fields = reader.fields(node, &pointer, &[&name, &commit, &branch_name])?;
         let repository_name = filled(reader, &fields, &name);
-        let branch = filled(reader, &fields, &branch);
+        let branch = filled(reader, &fields, &branch_name);
         let commit_id = filled(reader, &fields, &commit);
         for (field, hint) in [(&name, "a CodeCommit repository"), (&commit, "the full id of a commit")] {
             if !fields.has(field) {
                 let message = format!("`{field}` is missing; add {hint}");
                 reader.report(Code::MissingField, pointer.clone(), message);
             }
+        }
+        if let Some(Some(text)) = &repository_name {
+            check_codecommit_name(reader, text, &fields.at(&name));
+        }
+        if let Some(Some(text)) = &branch
+            && let Some(why) = why_no_reference(text, "refs/heads/", IsPattern::No)
+        {
+            let message = format!("{} is the name of no branch: {why}", quoted(text));
+            reader.report(Code::InvalidName, fields.at(&branch_name), message);
         }
         if let Some(Some(commit_id)) = &commit_id {
             let is_full = commit_id.len() == 40 && commit_id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -573,6 +581,35 @@ impl BuildRequest {
             commit_id: commit_id??,
             branch: branch?,
         })
+    }
+}
+
+/// Findings about templates that no tag can be made of for the requested source: it would be built, and have none.
+fn check_templates(
+    reader: &mut Reader,
+    definition: &BuildDefinition,
+    source: &RequestedSource,
+    pointer: &str,
+) {
+    let has: &[&str] = match source {
+        RequestedSource::S3 { .. } => &["version", "date"],
+        RequestedSource::CodeCommit { branch: None, .. } => &["commit", "shortCommit", "version", "date"],
+        RequestedSource::CodeCommit { branch: Some(_), .. } => {
+            &["commit", "shortCommit", "branch", "version", "date"]
+        }
+    };
+    for (index, template) in definition.image_tags.iter().flatten().enumerate() {
+        let Some(lacking) = template.values().find(|value| !has.contains(value)) else { continue };
+        let what = match source {
+            RequestedSource::S3 { .. } => "an object in Amazon S3 has none",
+            RequestedSource::CodeCommit { .. } if lacking == "branch" => {
+                "the source names none; add its `branch`"
+            }
+            RequestedSource::CodeCommit { .. } => "a commit that is asked for has none",
+        };
+        let there = has.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ");
+        let message = format!("`{{{lacking}}}` makes no tag: {what}. Write {there}, or a tag as it is");
+        reader.report(Code::InvalidTag, format!("{pointer}/{index}"), message);
     }
 }
 

@@ -107,6 +107,15 @@ impl BuildContext {
         }
         if is_released {
             image_tags.extend(fixed);
+        } else if definition.image_tags.is_some() {
+            // Whoever names a tag hears why it stays where it is; `latest` by default is for nobody's branch.
+            let reason =
+                "only what is released gets this tag: what comes without a branch, or of the default branch";
+            let is_new = |tag: &String| image_tags_not_moved.iter().all(|not| not.image_tag != *tag);
+            let fixed: Vec<String> = fixed.into_iter().filter(is_new).collect();
+            let not_moved =
+                fixed.into_iter().map(|image_tag| NotMoved { image_tag, reason: reason.to_owned() });
+            image_tags_not_moved.extend(not_moved);
         }
         image_tags.sort_unstable();
         image_tags.dedup();
@@ -157,11 +166,25 @@ impl BuildContext {
         }
     }
 
-    /// The key of this build: source and definition.
+    /// The key of what is published by this build: source, definition, and every place that the image is for. One commit may be
+    /// pushed as a branch and as a tag within a second, and an image that is there may be asked for with another tag.
     #[must_use]
     pub fn key(&self) -> String {
         let at = self.arrival.at.to_string();
-        fingerprint(&[&self.repository_name, &self.image_tag, self.source.version(), &at], 32)
+        // Tags have no spaces.
+        let tags = self.image_tags.join(" ");
+        let is_released = if self.is_released { "released" } else { "" };
+        let source = self.source.version();
+        fingerprint(&[&self.repository_name, &self.image_tag, source, &at, &tags, is_released], 32)
+    }
+
+    /// Whether a build of this context makes the image of another one, and moves everything to it that the other would.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.repository_name == other.repository_name
+            && self.image_tag == other.image_tag
+            && (self.is_released || !other.is_released)
+            && other.image_tags.iter().all(|tag| self.image_tags.contains(tag))
     }
 
     /// The context as JSON.
@@ -280,6 +303,16 @@ mod tests {
         assert_eq!(tags(&["src{branch}"], branch("-1")), [""; 0]);
         assert_eq!(tags(&["stable", "{branch}"], branch("stable")), [""; 0]);
         assert_eq!(tags(&["stable", "{branch}-x"], branch("stable")), ["stable-x"]);
+        // A tag that is named and does not move says why, unless nobody named it.
+        let named = [Template::parse("stable").unwrap(), Template::parse("{branch}").unwrap()].to_vec();
+        let named = BuildDefinition { image_tags: Some(named), ..definition() };
+        let not_moved = BuildContext::new(&named, &arrived(branch("x"))).image_tags_not_moved;
+        assert_eq!(not_moved.len(), 1, "{not_moved:?}");
+        assert!(
+            not_moved[0].image_tag == "stable" && not_moved[0].reason.contains("only what is released"),
+            "{not_moved:?}"
+        );
+        assert_eq!(BuildContext::new(&definition(), &arrived(branch("x"))).image_tags_not_moved, []);
         // The default branch may be called as it likes.
         assert_eq!(tags(&["main", "{branch}"], branch("main")), ["main"]);
         let latest = BuildDefinition { default_branch: Some("latest".to_owned()), ..definition() };

@@ -109,7 +109,7 @@ const COMPUTE_TYPES: [(&str, &str); 5] = [
     ("BUILD_GENERAL1_2XLARGE", "BUILD_GENERAL1_2XLARGE"),
 ];
 
-/// The most build arguments, and the most secrets.
+/// The most build arguments, the most secrets, and the most tags.
 const MAX_VALUES: usize = 50;
 
 impl BuildDefinition {
@@ -222,6 +222,12 @@ pub(crate) fn read(
     let platforms = platforms(reader, fields, &name("platforms"));
     let image_tags = templates(reader, fields, &name("imageTags"));
     let default_branch = reader.text(fields, &name("defaultBranch")).value();
+    if let Some(branch) = &default_branch
+        && let Some(why) = why_no_reference(branch, "refs/heads/", IsPattern::No)
+    {
+        let message = format!("{} is the name of no branch: {why}", quoted(branch));
+        reader.report(Code::InvalidName, fields.at(&name("defaultBranch")), message);
+    }
     let cache = reader.boolean(fields, &name("cache")).value();
     let compute_type = reader.one_of(fields, &name("computeType"), &COMPUTE_TYPES).value();
     let profile = reader.one_of(fields, &name("profile"), &Profile::NAMES).value().unwrap_or_default();
@@ -250,6 +256,46 @@ pub(crate) fn read(
         is_by_name: false,
         repository: default.repository,
     })
+}
+
+/// Whether `*` in the name of a branch or a tag stands for anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IsPattern {
+    /// It does.
+    Yes,
+    /// It is a character that no name has.
+    No,
+}
+
+/// Why Git has no branch or tag of this name (git-check-ref-format); `None` if it may have one. Events name them without
+/// `beginning`.
+pub(crate) fn why_no_reference(name: &str, beginning: &str, is_pattern: IsPattern) -> Option<String> {
+    let is_wrong = |c: char| {
+        "~^:?[\\".contains(c)
+            || c.is_whitespace()
+            || c.is_control()
+            || (c == '*' && is_pattern == IsPattern::No)
+    };
+    if let Some(name) = name.strip_prefix(beginning) {
+        return Some(format!("events name it without `{beginning}`; write {}", quoted(name)));
+    }
+    if name.starts_with("refs/") || name.starts_with("origin/") {
+        return Some("write the name alone".to_owned());
+    }
+    if let Some(character) = name.chars().find(|c| is_wrong(*c)) {
+        let character = quoted(&character.to_string());
+        return Some(match is_pattern {
+            IsPattern::Yes => format!("no name in Git has {character}; `*` stands for anything"),
+            IsPattern::No => format!("no name in Git has {character}; write the whole name of one"),
+        });
+    }
+    let is_impossible = name.is_empty()
+        || name.contains("..")
+        || name.contains("//")
+        || name.contains("@{")
+        || name.starts_with('/')
+        || name.ends_with(['/', '.']);
+    is_impossible.then(|| "no name in Git is so".to_owned())
 }
 
 /// Whether a build argument changes BuildKit itself: `BUILDKIT_SYNTAX` replaces the Dockerfile's frontend by any image, and
@@ -354,6 +400,10 @@ fn platforms(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<Vec
 /// Templates of tags; an empty list is none at all.
 fn templates(reader: &mut Reader, fields: &Fields<'_>, name: &str) -> Option<Vec<Template>> {
     let items = reader.list(fields, name).value()?;
+    if items.len() > MAX_VALUES {
+        let message = format!("there are {}; {MAX_VALUES} is the most", items.len());
+        reader.report(Code::NumberOutOfRange, fields.at(name), message);
+    }
     let mut templates = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let at = format!("{}/{index}", fields.at(name));

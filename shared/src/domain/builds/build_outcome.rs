@@ -67,6 +67,8 @@ pub struct Build {
     pub ended_at: Option<Instant>,
     /// The failed phase and CodeBuild's message about it.
     pub failure: Option<String>,
+    /// Whether it never ran, since its time in the queue was over.
+    pub never_ran: bool,
     /// Its environment, secrets left out.
     pub environment: BTreeMap<String, String>,
     /// The variables that it exports.
@@ -163,8 +165,17 @@ impl Build {
                 let detail = self.failure.as_deref().map_or(String::new(), |failure| format!(" ({failure})"));
                 format!("CodeBuild had trouble of its own{detail}; start the build again")
             }
-            Status::TimedOut => "it took longer than the project's time limit".to_owned(),
-            Status::Stopped => "it was stopped".to_owned(),
+            Status::TimedOut if self.never_ran => {
+                "it waited in the queue longer than a build may, since the account builds as \
+                much as it may: start the build again, or have CodeBuild's quota of concurrent builds raised"
+                    .to_owned()
+            }
+            Status::TimedOut => {
+                "it took longer than a build may: the stack's parameter BuildTimeoutInMinutes, or what the \
+                ServiceTimeout of the resource leaves for it; give it more time, or a larger computeType"
+                    .to_owned()
+            }
+            Status::Stopped => "it was stopped; start the build again".to_owned(),
         };
         BuildOutcome::Failed { context, status, reason }
     }

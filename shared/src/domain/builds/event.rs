@@ -24,6 +24,8 @@ pub enum ParsedEvent {
     Update(SourceUpdate),
     /// Nothing is built, for this reason.
     Skip(SkipReason),
+    /// A build ended: what follows is another function's work. Such an event comes here from the queue of undelivered events.
+    BuildEnded,
 }
 
 /// Why an event is valid and starts no build.
@@ -243,6 +245,7 @@ pub fn read(event: &str) -> Result<Option<Vec<ParsedEvent>>, InvalidEvent> {
             let at = time(envelope.time.as_deref(), BY)?;
             parse_state_change(change, at)?
         }
+        Some("CodeBuild Build State Change") => ParsedEvent::BuildEnded,
         Some(_) => return Err(InvalidEvent::Unknown),
         None => return Ok(None),
     };
@@ -379,14 +382,14 @@ mod tests {
     fn arrived(event: &serde_json::Value) -> SourceUpdate {
         match only(event) {
             ParsedEvent::Update(arrived) => arrived,
-            ParsedEvent::Skip(reason) => panic!("{reason}"),
+            other => panic!("{other:?}"),
         }
     }
 
     fn nothing(event: &serde_json::Value) -> String {
         match only(event) {
             ParsedEvent::Skip(reason) => reason.to_string(),
-            ParsedEvent::Update(arrived) => panic!("{arrived:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

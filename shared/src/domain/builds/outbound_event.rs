@@ -81,6 +81,20 @@ pub struct Failed {
 }
 
 impl Failed {
+    /// The event about a source of which no build started.
+    #[must_use]
+    pub fn not_started(stack_name: &str, repository: &str, source: &Source, reason: &str) -> Self {
+        Self {
+            stack_name: stack_name.to_owned(),
+            repository_name: repository.to_owned(),
+            build_status: "NOT_STARTED".to_owned(),
+            reason: reason.to_owned(),
+            source: source.to_string(),
+            build_id: String::new(),
+            log_link: String::new(),
+        }
+    }
+
     /// The event about a build that failed.
     #[must_use]
     pub fn of_build(

@@ -47,6 +47,9 @@ pub struct Owner {
     /// The branch or tag of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<GitReference>,
+    /// Whether the source is one that is released.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_released: bool,
 }
 
 /// The tags that a new image gets, and those that it does not get.
@@ -60,12 +63,21 @@ pub struct Claim {
 
 /// Why an older source does not get a place.
 pub const NEWER: &str = "a newer source has it";
+/// Why what is not released does not get the tag of what is.
+const RELEASED: &str = "what is released has it, and this source is not released";
+/// Why a branch does not get the tag of another one. Characters that no tag has are replaced, so that several names become one tag.
+const OTHER_NAME: &str = "another branch or git tag has it by its own name, or had it first; name it otherwise, or write other imageTags";
 /// Why a branch does not get the tag of a git tag, nor the other way round.
 const OTHER_KIND: &str = "it was made from a branch and this is a git tag of that name, or the other way round; only one of both can have it";
 
 /// Days after which an entry expires that nothing renews. A build lasts eight hours at most, and an event is delivered for a day
 /// at most.
 const KEPT_DAYS: u64 = 400;
+/// The same for a tag that has the version of its source in it. No other source can have it, so that it only has to outlast the
+/// events and builds of that one; each source adds one, and all of them are read and written with every image.
+const KEPT_DAYS_OF_VERSIONS: u64 = 30;
+/// Length of the shortest version in a tag: that of `{shortCommit}`, in characters.
+const SHORT_VERSION: usize = 7;
 
 /// The key of a repository's object in the stack's bucket.
 #[must_use]
@@ -94,6 +106,7 @@ impl TagOwnership {
             version: context.source.version().to_owned(),
             arrival: context.arrival.clone(),
             reference: context.reference.clone(),
+            is_released: context.is_released,
         };
         let places = context.image_tags.iter().cloned().map(PublishTarget::Tag);
         let mut claim = Claim::default();
@@ -102,6 +115,10 @@ impl TagOwnership {
                 (_, None) => None,
                 (PublishTarget::Tag(_), Some(entry)) if entry.is_of_another_kind_than(&own) => {
                     Some(OTHER_KIND)
+                }
+                (PublishTarget::Tag(_), Some(entry)) if entry.is_released_unlike(&own) => Some(RELEASED),
+                (PublishTarget::Tag(tag), Some(entry)) if entry.is_of_another_name_than(&own, tag) => {
+                    Some(OTHER_NAME)
                 }
                 // What says that it came in the future would stay for ever.
                 (_, Some(entry)) => {
@@ -118,7 +135,11 @@ impl TagOwnership {
             }
             claim.taken.push(place);
         }
-        self.tags.retain(|_, entry| entry.arrival.at.plus_days(KEPT_DAYS).is_none_or(|end| end > now));
+        self.tags.retain(|tag, entry| {
+            let has_version = entry.version.get(..SHORT_VERSION).is_some_and(|version| tag.contains(version));
+            let days = if has_version { KEPT_DAYS_OF_VERSIONS } else { KEPT_DAYS };
+            entry.arrival.at.plus_days(days).is_none_or(|end| end > now)
+        });
         claim
     }
 }
@@ -131,6 +152,29 @@ impl Owner {
         let pair = (&self.reference, &other.reference);
         self.image_digest != other.image_digest
             && matches!(pair, (Some(Branch(_)), Some(Tag(_))) | (Some(Tag(_)), Some(Branch(_))))
+    }
+
+    /// Whether this one is released, and the other is another image that is not. A branch that is released no longer keeps its own tag.
+    fn is_released_unlike(&self, other: &Self) -> bool {
+        self.is_released
+            && !other.is_released
+            && self.image_digest != other.image_digest
+            && self.reference != other.reference
+    }
+
+    /// Whether both are from branches, or both from git tags, and the other does not have the tag by its own name. What is released
+    /// may have any tag that its definition names.
+    fn is_of_another_name_than(&self, other: &Self, tag: &str) -> bool {
+        use GitReference::{Branch, Tag};
+        let name = match &other.reference {
+            Some(Branch(name) | Tag(name)) => name,
+            None => return false,
+        };
+        self.reference.is_some()
+            && self.reference != other.reference
+            && self.image_digest != other.image_digest
+            && !other.is_released
+            && !tag.contains(name.as_str())
     }
 
     /// Whether this source is newer than the other. If their order is unknown, the later claim counts.
@@ -241,6 +285,21 @@ mod tests {
         let claim = ownership.claim(&feature, "feature", now());
         assert_eq!(claim.taken, [PublishTarget::Tag("feature".to_owned())]);
         assert_eq!(ownership.digest(&PublishTarget::Parameter), Some("main"));
+    }
+
+    #[test]
+    fn tags_of_versions_do_not_pile_up() {
+        let mut ownership = TagOwnership::default();
+        for number in 0..1000 {
+            let mut context = context(&format!("{number:040}"), "10:00:00", None, None);
+            let version = format!("{number:040}");
+            context.image_tags =
+                vec!["main".to_owned(), format!("main-{}", &version[..SHORT_VERSION]), version];
+            context.arrival.at = Instant::parse("2026-01-01T00:00:00Z").unwrap().plus_days(number).unwrap();
+            ownership.claim(&context, "d", context.arrival.at);
+        }
+        assert!(ownership.tags.len() < 3 * KEPT_DAYS_OF_VERSIONS as usize, "{}", ownership.tags.len());
+        assert!(ownership.digest(&PublishTarget::Tag("main".to_owned())).is_some());
     }
 
     #[test]

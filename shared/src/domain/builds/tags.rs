@@ -133,6 +133,15 @@ impl Template {
         Ok(Self { parts })
     }
 
+    /// The names of the values that it asks for.
+    pub fn values(&self) -> impl Iterator<Item = &'static str> {
+        let of_part = |part: &Part| match part {
+            Part::Text(_) => None,
+            Part::Value(value) => VALUES.iter().find(|(_, known)| known == value).map(|(name, _)| *name),
+        };
+        self.parts.iter().filter_map(of_part)
+    }
+
     /// Whether the template gives every source the same tag, as `latest` does. Only what is released gets such a tag.
     #[must_use]
     pub fn is_fixed(&self) -> bool {

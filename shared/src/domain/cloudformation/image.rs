@@ -8,6 +8,8 @@ use serde_json::json;
 use super::{Event, RequestType};
 use crate::domain::builds::build_config::BuildRequest;
 use crate::domain::builds::build_context::BuildContext;
+use crate::domain::builds::build_definition::BuildDefinition;
+use crate::domain::builds::event::SourceUpdate;
 use crate::domain::builds::fingerprint;
 use crate::domain::text::finding::Finding;
 
@@ -34,6 +36,14 @@ pub fn plan(event: &Event) -> Result<Plan, Vec<Finding>> {
     // A stack is rolled back too; tags move only if it says so.
     request.definition.image_tags.get_or_insert_default();
     Ok(Plan::Build(Box::new(request)))
+}
+
+/// The context of a build for a stack. Nothing moves unless the template names tags, not even the parameter of the repository: a stack
+/// has its image by its digest, is rolled back, and may be one of many.
+#[must_use]
+pub fn context(definition: &BuildDefinition, source: &SourceUpdate) -> BuildContext {
+    let context = BuildContext::new(definition, source);
+    BuildContext { is_released: context.is_released && !context.image_tags.is_empty(), ..context }
 }
 
 /// The physical id of the resource when there is no image: the previous one, or an id that cannot be an image's.

@@ -327,6 +327,18 @@ pub fn join_pointer(base: &str, token: &str) -> String {
     pointer
 }
 
+/// Maximum number of findings in a sentence. Events, mails and answers have a maximum size, and `ecr-steward check` prints all.
+const FINDINGS_IN_A_SENTENCE: usize = 20;
+
+/// The findings in one sentence, the first ones if there are very many.
+#[must_use]
+pub fn in_a_sentence(findings: &[Finding]) -> String {
+    let shown = findings.iter().take(FINDINGS_IN_A_SENTENCE).map(ToString::to_string);
+    let more = findings.len().saturating_sub(FINDINGS_IN_A_SENTENCE);
+    let more = (more > 0).then(|| format!("and {more} more; `ecr-steward check` prints all"));
+    shown.chain(more).collect::<Vec<_>>().join("; ")
+}
+
 /// Formats a text from outside for a message: in backticks, on one line, of bounded length.
 pub(crate) fn quoted(text: &str) -> String {
     const SHOWN: usize = 60;

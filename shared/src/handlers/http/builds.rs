@@ -127,6 +127,7 @@ impl From<crate::workflows::start_build::StartError> for Problem {
             | StartError::NotByName { .. }
             | StartError::NoProject { .. }
             | StartError::NotASource { .. }
+            | StartError::Archived { .. }
             | StartError::NotVersioned(_) => Self::new(Kind::SourceUnusable, error.to_string()),
             StartError::BuildConfig { .. } => Self::new(Kind::Internal, error.to_string()),
         }

@@ -207,13 +207,15 @@ fn a_dry_run_of_the_stack_says_what_the_limit_of_the_day_leaves_for_another() {
     counted(&steward, 1000);
     let notice = |report: &Value| {
         let notices = report["notices"].as_array().unwrap();
-        let mut of_limit = notices.iter().filter_map(Value::as_str).filter(|one| one.contains("in the registry today"));
+        let mut of_limit =
+            notices.iter().filter_map(Value::as_str).filter(|one| one.contains("in the registry today"));
         of_limit.next().map(str::to_owned)
     };
     let report = steward.run("dry", true);
     let text = notice(&report).unwrap_or_else(|| panic!("{report:#}"));
     assert!(text.starts_with("12 images would be deleted, and of the 7"), "{text}");
-    let pages = steward.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/reports/latest.html")).unwrap());
+    let pages =
+        steward.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/reports/latest.html")).unwrap());
     assert!(pages.contains("12 images would be deleted, and of the 7"));
     assert_eq!(steward.aws.cloud(|cloud| cloud.keys(BUCKET, "state/taken/")), [""; 0], "nothing is reserved");
     // What fits needs no word.

@@ -374,7 +374,8 @@ impl Enforcement<'_> {
         let planned = plan.map_or(0, |plan| plan.len() as u64);
         if arguments.apply && (arguments.which.is_of_any_name() || planned > 0) {
             let account = repositories.first().map(|first| first.registry_id.as_str()).unwrap_or_default();
-            let number = count(repositories.len() as u64, "repository").replace("repositorys", "repositories");
+            let number =
+                count(repositories.len() as u64, "repository").replace("repositorys", "repositories");
             let of_what = match planned {
                 0 => format!("The policies will be enforced in all {number}"),
                 images => {
@@ -622,9 +623,6 @@ impl Enforcement<'_> {
                 look: None,
             })),
             Ok(None) => Ok(Err(outcome(Status::Unmatched, None))),
-            Err(error) if error.is_repository_gone() => {
-                Ok(Err(outcome(Status::RepositoryDeleted, Some(error.to_string()))))
-            }
             // What AWS says of one repository is no reason to leave all others alone.
             Err(RunError::Aws(error)) => {
                 let problem = format!("which policy is for it is not known: {error}");

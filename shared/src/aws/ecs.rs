@@ -339,7 +339,9 @@ impl<T> Described<T> {
         let Self { found, missing } = self;
         let answered = found.len() + missing;
         if answered < asked {
-            let problem = format!("ECS tells of {answered} of {asked} that it was asked for, and nothing of the others");
+            let problem = format!(
+                "ECS tells of {answered} of {asked} that it was asked for, and nothing of the others"
+            );
             return Err(AwsError::unexpected_response(operation, &problem));
         }
         Ok(found)

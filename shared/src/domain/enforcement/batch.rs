@@ -200,8 +200,7 @@ impl<'a> Batcher<'a> {
             Apply::Preview if !is_protected => Kind::Preview,
             Apply::Preview | Apply::Attach | Apply::Protect | Apply::Delete => Kind::Enforce,
         };
-        let images =
-            self.sizes.get(&assignment.repository_name).map_or(0, |&images| images.min(MAX_IMAGES));
+        let images = self.sizes.get(&assignment.repository_name).map_or(0, |&images| images.min(MAX_IMAGES));
         self.waiting.entry(kind).or_default().push((assignment, images.div_ceil(PAGE).max(1)));
     }
 
@@ -313,7 +312,8 @@ mod tests {
     /// Whoever may write to the bucket may write anything there.
     #[test]
     fn sizes_that_no_repository_has_lose_no_repository() {
-        let absurd: Sizes = (0..30).map(|number| (assignment(number).repository_name, u64::MAX - number as u64)).collect();
+        let absurd: Sizes =
+            (0..30).map(|number| (assignment(number).repository_name, u64::MAX - number as u64)).collect();
         for workers in [1, 4, u32::MAX] {
             assert_eq!(counts(30, &absurd, workers).iter().sum::<usize>(), 30);
         }

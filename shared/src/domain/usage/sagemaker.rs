@@ -27,7 +27,11 @@ pub const SOURCE: UsageSource = UsageSource {
 /// remembered of a model lacks the images of additional specifications.
 #[must_use]
 pub fn key(summary: &Value) -> String {
-    format!("{} {} all specifications", summary["ModelArn"].as_str().unwrap_or_default(), summary["CreationTime"])
+    format!(
+        "{} {} all specifications",
+        summary["ModelArn"].as_str().unwrap_or_default(),
+        summary["CreationTime"]
+    )
 }
 
 /// A model in the answer of `DescribeModel`.

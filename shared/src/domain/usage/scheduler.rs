@@ -32,7 +32,9 @@ pub enum NotNamed {
     #[error(transparent)]
     TaskDefinition(#[from] ImageNotNamed),
     /// What it passes to an operation that may start tasks, or names Amazon ECR.
-    #[error("GetSchedule: the input of {0} is no JSON, and it may name an image; correct it, or delete the schedule")]
+    #[error(
+        "GetSchedule: the input of {0} is no JSON, and it may name an image; correct it, or delete the schedule"
+    )]
     Input(String),
 }
 
@@ -85,7 +87,9 @@ mod tests {
             assert_eq!(revisions(json!({ "Arn": arn, "Input": input })), ["a:4"]);
         }
         let is_asked_for = |arn: &str| may_name_images(&json!({ "Target": { "Arn": arn } }));
-        assert!(is_asked_for(arn) && is_asked_for("arn:aws:scheduler:::aws-sdk:sagemaker:createProcessingJob"));
+        assert!(
+            is_asked_for(arn) && is_asked_for("arn:aws:scheduler:::aws-sdk:sagemaker:createProcessingJob")
+        );
         assert!(!is_asked_for("arn:aws:sqs:r:1:q"));
     }
 
@@ -96,7 +100,9 @@ mod tests {
         let input = json!({ "AppSpecification": { "ImageUri": image } }).to_string();
         assert_eq!(named(&target("sagemaker:createProcessingJob", &input), "s").unwrap().images, [image]);
         assert_eq!(named(&target("sqs:sendMessage", "hello"), "s"), Ok(Named::default()));
-        for unread in [target("ecs:runTask", "{"), target("sns:publish", image), json!({ "Target": {} }), json!({})] {
+        for unread in
+            [target("ecs:runTask", "{"), target("sns:publish", image), json!({ "Target": {} }), json!({})]
+        {
             assert!(named(&unread, "s").is_err(), "{unread}");
         }
     }

@@ -85,6 +85,8 @@ impl BlockedByRegistry {
     pub(super) fn notice(&self) -> Option<String> {
         let (repository, message) = self.first.as_ref()?;
         let (images, repositories) = (count(self.images, "image"), repositories(self.repositories));
-        Some(format!("A limit of the registry blocks {images} in {repositories}. In {repository}: {message}."))
+        Some(format!(
+            "A limit of the registry blocks {images} in {repositories}. In {repository}: {message}."
+        ))
     }
 }

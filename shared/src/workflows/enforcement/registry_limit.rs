@@ -84,7 +84,9 @@ pub async fn over_limit(clients: &RunContext<'_>, limits: RegistryLimits, planne
     }
     match room(clients, limits, planned).await {
         Ok(Reserved { granted, .. }) if granted >= planned => None,
-        Ok(Reserved { before, limit, .. }) => Some(format!("{}.", Blocker::Registry { planned, before, limit })),
+        Ok(Reserved { before, limit, .. }) => {
+            Some(format!("{}.", Blocker::Registry { planned, before, limit }))
+        }
         // Whoever enforces removes nothing without it.
         Err(error) => Some(format!("What may be deleted in the registry today is not known: {error}.")),
     }

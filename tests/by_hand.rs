@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use shared::aws::usage_sources::asked_for;
 use shared::domain::enforcement::journal::is_removals;
+use shared::domain::text::instant::Instant;
 use tests::cloud::{self, BUCKET, Cloud};
 use tests::ecr_stub::{EcrStub, Fault, Registry, Repository};
 use tests::gateway::{self, Answer};
@@ -252,17 +253,49 @@ fn a_tag_by_which_something_runs_is_kept_and_another_one_of_the_image_may_be_del
     assert_eq!(hand.taken(), 0, "no image went");
 }
 
+/// What a run that began `hours` ago read once, as it remembers it for deletions by hand: nothing is in use.
+fn last_run(hours: f64) -> Value {
+    #[expect(clippy::cast_possible_truncation, reason = "hours of some days")]
+    let micros = tests::clock::micros() - (hours * 3_600_000_000.0) as i64;
+    let read_at = Instant::from_micros(micros).unwrap().to_string();
+    let read = |name: &str| (name.to_owned(), json!({ "readAt": read_at, "isInRegion": true }));
+    let sources: serde_json::Map<String, Value> =
+        asked_for(false).map(|(source, _)| read(source.name)).collect();
+    json!({ "inUse": [], "gaps": [], "ignored": [], "unknownImages": [], "listTimes": [], "reporters": [],
+        "replicas": [], "once": { "sources": sources } })
+}
+
+/// Runs are switched off, or fail: what has come since, none of them has seen.
+#[test]
+fn what_came_into_use_since_a_run_that_is_long_ago_is_not_deleted() {
+    for (hours, is_kept) in [(40.0, true), (24.0 * 60.0, true), (-2.0, true), (20.0, false)] {
+        let (hand, app) = Hand::start().with_app();
+        hand.upload("state/usage.json", &last_run(hours).to_string());
+        let image = format!("{HOST}/app:build");
+        hand.cloud(|cloud| {
+            cloud.sources.batch.register("nightly", 1, &image);
+            cloud.ecs.register("web", &[&image]);
+        });
+        let answer = hand.delete(&by_digest(&app.build));
+        if is_kept {
+            let detail = hand.refused(&answer, 409, "images-in-use", &[]);
+            assert!(detail.contains("app:build"), "{hours}: {detail}");
+        } else {
+            // Of a day what is read once a run is not seen.
+            answer.deleted(1);
+        }
+    }
+}
+
 #[test]
 fn what_the_last_run_knew_counts_and_is_not_asked_again() {
     let (hand, app) = Hand::start().with_app();
     let definition = hand.cloud(|cloud| cloud.ecs.register("web", &[&format!("{HOST}/app:build")]));
-    let read =
-        |name: &str| (name.to_owned(), json!({ "readAt": "2026-11-20T00:00:00Z", "isInRegion": true }));
-    let whole = asked_for(false).map(|(source, _)| source.name);
-    let mut sources: serde_json::Map<String, Value> = whole.map(read).collect();
-    sources["batch"]["used"] = json!([{ "imageUri": format!("{HOST}/app:job"), "usedBy": ["job/1"] }]);
-    let mut usage = json!({ "inUse": [], "gaps": [], "ignored": [], "unknownImages": [], "listTimes": [], "reporters": [],
-        "replicas": [], "once": { "activeDefinitions": [definition], "eksClusters": ["old"], "sources": sources } });
+    let mut usage = last_run(0.0);
+    usage["once"]["activeDefinitions"] = json!([definition]);
+    usage["once"]["eksClusters"] = json!(["old"]);
+    usage["once"]["sources"]["batch"]["used"] =
+        json!([{ "imageUri": format!("{HOST}/app:job"), "usedBy": ["job/1"] }]);
     hand.upload("state/usage.json", &usage.to_string());
     hand.aws.forget_calls();
     let detail = hand.refused(&hand.delete(&by_tag("build")), 409, "images-in-use", &[]);

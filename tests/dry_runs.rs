@@ -252,6 +252,51 @@ fn a_repository_that_is_deleted_meanwhile_is_reported_as_deleted() {
     }
 }
 
+/// Whatever is asked of it next.
+#[test]
+fn a_repository_that_is_deleted_between_two_calls_about_it_is_reported_as_deleted() {
+    let gone = || {
+        Fault::Then(|registry, _| {
+            registry.repositories.remove("del/plain");
+        })
+    };
+    for operation in
+        ["DescribeImages", "GetRepositoryPolicy", "GetLifecyclePolicy", "BatchGetImage", "BatchDeleteImage"]
+    {
+        let (aws, _) = account();
+        aws.with(|registry| registry.repositories.retain(|name, _| name == "del/plain"));
+        aws.fault(operation, gone(), 1);
+        let done = report(&enforce(&aws, &["--all", "--apply", "--yes", "--output", "json"]));
+        let statuses = &done["totals"]["statuses"];
+        assert_eq!(statuses["FAILED"], Value::Null, "{operation}: {done:#}");
+        assert_eq!(done["totals"]["failed"]["imageTotalCount"], 0, "{operation}: {done:#}");
+        if operation != "BatchDeleteImage" {
+            assert_eq!(statuses["REPOSITORY_DELETED"], 1, "{operation}: {done:#}");
+        }
+    }
+}
+
+/// As `--apply --all`, of which it is a part.
+#[test]
+fn a_saved_plan_is_executed_after_a_confirmation_or_with_yes() {
+    let (aws, _) = account();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plan.json");
+    let planned = save(&aws, &file);
+    aws.forget_calls();
+    let file = file.to_str().unwrap();
+    let asked = enforce(&aws, &["--apply", "--plan", file]);
+    assert_eq!(asked.status.code(), Some(2), "{}", stderr(&asked));
+    let text = stderr(&asked);
+    assert!(
+        text.contains("Add --yes to confirm it") && text.contains(&format!("{planned} images")),
+        "{text}"
+    );
+    assert_eq!(aws.count("BatchDeleteImage"), 0);
+    let done = enforce(&aws, &["--apply", "--plan", file, "--yes"]);
+    assert!(aws.count("BatchDeleteImage") > 0, "{}", stderr(&done));
+}
+
 #[test]
 fn a_dry_run_that_is_throttled_says_the_same() {
     let (aws, _) = account();
@@ -333,7 +378,7 @@ fn a_plan_of_image_indexes_is_executed_by_whoever_is_not_excluded_from_pull_time
     let file = folder.path().join("plan.json");
     let planned = save(&aws, &file);
     assert!(planned > 0);
-    let output = enforce(&aws, &["--apply", "--plan", file.to_str().unwrap()]);
+    let output = enforce(&aws, &["--apply", "--yes", "--plan", file.to_str().unwrap()]);
     assert!(
         stderr(&output).contains(&format!("{planned} of the {planned} images of the plan are done")),
         "{}",
@@ -362,7 +407,7 @@ fn a_plan_takes_no_image_that_came_into_use_was_tagged_or_was_pulled_since() {
         let late = made.push("late", &["late"]);
         made.age(&late, 40.0);
     });
-    let output = enforce(&aws, &["--apply", "--plan", file.to_str().unwrap(), "--output", "json"]);
+    let output = enforce(&aws, &["--apply", "--yes", "--plan", file.to_str().unwrap(), "--output", "json"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let left: BTreeSet<String> = aws.with(|registry| {
         registry.repositories["del/plain"].images.iter().map(|image| image.digest.clone()).collect()

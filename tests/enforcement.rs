@@ -199,6 +199,40 @@ fn the_limit_of_the_registry_blocks_a_run_and_the_next_day_continues() {
     assert_eq!(left(&steward), 3, "{report:#}");
 }
 
+/// As at a terminal.
+#[test]
+fn a_dry_run_of_the_stack_says_what_the_limit_of_the_day_leaves_for_another() {
+    let policies = format!("{}limits: {{ images: 7, percent: 100 }}\n", policies_file(UNLIMITED));
+    let steward = fleet(&policies, &["app", "bpp", "cpp"], 4);
+    counted(&steward, 1000);
+    let notice = |report: &Value| {
+        let notices = report["notices"].as_array().unwrap();
+        let mut of_limit =
+            notices.iter().filter_map(Value::as_str).filter(|one| one.contains("in the registry today"));
+        of_limit.next().map(str::to_owned)
+    };
+    let report = steward.run("dry", true);
+    let text = notice(&report).unwrap_or_else(|| panic!("{report:#}"));
+    assert!(text.starts_with("12 images would be deleted, and of the 7"), "{text}");
+    let pages =
+        steward.aws.cloud(|cloud| cloud.object_text(&format!("{BUCKET}/reports/latest.html")).unwrap());
+    assert!(pages.contains("12 images would be deleted, and of the 7"));
+    assert_eq!(steward.aws.cloud(|cloud| cloud.keys(BUCKET, "state/taken/")), [""; 0], "nothing is reserved");
+    // What fits needs no word.
+    let roomy = format!("{}limits: {{ images: 12, percent: 100 }}\n", policies_file(UNLIMITED));
+    let steward = fleet(&roomy, &["app", "bpp", "cpp"], 4);
+    counted(&steward, 1000);
+    assert_eq!(notice(&steward.run("dry", true)), None);
+    // A counter that cannot be read is no reason for no report.
+    let day = shared::domain::enforcement::daily_removals::DailyRemovals::key(
+        shared::domain::text::instant::Instant::now(),
+    );
+    steward.aws.cloud(|cloud| cloud.upload(&format!("{BUCKET}/{day}"), "nonsense"));
+    let report = steward.run("unread", true);
+    let notices = report["notices"].to_string();
+    assert!(notices.contains("What may be deleted in the registry today is not known"), "{notices}");
+}
+
 #[test]
 fn a_quarter_of_the_registry_is_deleted_in_a_day_and_no_more() {
     let steward = fleet(&policies_file(UNLIMITED), &["app", "bpp", "cpp"], 60);

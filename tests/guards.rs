@@ -1166,6 +1166,24 @@ fn in_a_large_repository_too_the_newest_of_those_that_are_there_stay() {
     assert_eq!(native.site.left().len(), 3, "{report:#}");
 }
 
+/// Deleted by hand and pushed once more: it is a new image of the same digest and tags.
+#[test]
+fn an_image_that_is_pushed_again_after_the_plan_stays_also_in_a_large_repository() {
+    let native = Native::of_large_repository(1003);
+    let push: fn(&mut Registry, &mut Cloud) = |registry, _| {
+        let now = tests::clock::micros() as f64 / 1e6;
+        let image = app(registry).images.iter_mut().find(|image| image.tags.contains("large-0"));
+        image.unwrap().pushed_at = now;
+    };
+    native.site.aws().fault("GetRepositoryPolicy", Fault::Then(push), 1);
+    let report = native.run("r");
+    let tags = native.site.aws().with(|registry| {
+        app(registry).images.iter().flat_map(|image| image.tags.clone()).collect::<Vec<String>>()
+    });
+    assert!(tags.contains(&"large-0".to_owned()), "{tags:?} {report:#}");
+    assert_eq!(tags.len(), 4);
+}
+
 /// Something comes into use while the images of a large repository go, which takes more than a minute.
 #[test]
 fn while_many_images_are_deleted_what_is_in_use_and_what_is_in_the_repository_is_looked_at_again() {
@@ -1196,6 +1214,51 @@ fn while_many_images_are_deleted_what_is_in_use_and_what_is_in_the_repository_is
     let is_whole = |request: &Value| request["imageIds"].is_null() && request["nextToken"].is_null();
     let whole = calls.iter().filter(|call| call.operation == "DescribeImages" && is_whole(&call.request));
     assert!(whole.count() >= 2, "{report:#}");
+}
+
+/// What runs before a deletion may take long: use is read again right before it.
+#[test]
+fn what_comes_into_use_while_a_batch_is_prepared_for_long_stays() {
+    let site = Site::new(UNLIMITED);
+    let start: fn(&mut Registry, &mut Cloud) = |_, cloud| {
+        let definition = register(cloud, "late", &format!("{HOST}/app:unused"));
+        cloud.ecs.run_task("prod", &definition, None);
+    };
+    let aws = &site.steward.aws;
+    aws.fault("BatchGetImage", Fault::Then(start), 1);
+    // The counter of the day, the journal, and once more both.
+    for path in ["state/taken", "journal/"] {
+        aws.fault_at("PutObject", path, Fault::Slow(Duration::from_millis(7500)));
+    }
+    aws.fault_at("GetObject", "state/taken", Fault::Slow(Duration::from_millis(7500)));
+    let report = site.steward.run("r", false);
+    assert!(site.left(&site.unused), "{report:#}");
+    assert_eq!(site.steward.aws.count("BatchDeleteImage"), site.used.len().div_ceil(100), "{report:#}");
+    assert_eq!(report["totals"]["putBack"]["imageTotalCount"], 0, "{report:#}");
+}
+
+/// AWS throttles the deletion itself.
+#[test]
+fn what_comes_into_use_while_its_deletion_is_throttled_stays() {
+    let site = Site::new(UNLIMITED);
+    let aws = site.steward.aws.clone();
+    aws.fault_from("BatchDeleteImage", Fault::Throttled, 0);
+    let healing = std::thread::spawn(move || {
+        while aws.count("BatchDeleteImage") == 0 {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        aws.cloud(|cloud| {
+            let definition = register(cloud, "late", &format!("{HOST}/app:unused"));
+            cloud.ecs.run_task("prod", &definition, None);
+        });
+        std::thread::sleep(Duration::from_secs(23));
+        aws.heal();
+    });
+    let report = site.steward.run("r", false);
+    healing.join().unwrap();
+    assert!(site.left(&site.unused), "{report:#}");
+    assert!(!site.left(&site.used[0].digest), "the others go: {report:#}");
+    assert_eq!(report["totals"]["putBack"]["imageTotalCount"], 0, "{report:#}");
 }
 
 /// Who cannot say what is in use in its time says that, and does not wait until it is killed.

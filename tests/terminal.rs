@@ -1278,7 +1278,7 @@ mod plans {
     }
 
     fn apply(aws: &EcrStub, file: &str) -> Output {
-        signed_in(aws).args(["enforce", "--apply", "--plan", file]).output().unwrap()
+        signed_in(aws).args(["enforce", "--apply", "--yes", "--plan", file]).output().unwrap()
     }
 
     fn tags(aws: &EcrStub, repository: &str) -> Vec<String> {

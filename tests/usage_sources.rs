@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_types::body::SdkBody;
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::aws::usage_sources::{Look, READERS};
 use shared::aws::{AccessKeys, Clock, Connection, Transport};
 use shared::domain::usage::source::{Reading, UsageSource};
@@ -147,9 +147,9 @@ const CASES: [Case; 11] = [
     },
 ];
 
-/// AWS in memory, over which requests go without a socket.
+/// AWS in memory, over which requests go without a socket; and what becomes of its answers to an operation.
 #[derive(Debug, Clone)]
-struct Wire(EcrStub);
+struct Wire(EcrStub, fn(&str, &mut Value));
 
 impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
@@ -161,7 +161,11 @@ impl HttpConnector for Wire {
             headers: request.headers().iter().map(|(n, v)| (n.to_ascii_lowercase(), v.to_owned())).collect(),
             body: request.body().bytes().unwrap().to_vec(),
         };
-        let answered = self.0.answer(&asked).expect("every request is answered");
+        let mut answered = self.0.answer(&asked).expect("every request is answered");
+        if let Ok(mut answer) = serde_json::from_slice::<Value>(&answered.body) {
+            self.1(&EcrStub::operation(&asked), &mut answer);
+            answered.body = answer.to_string().into_bytes();
+        }
         let mut answer = HttpResponse::new(answered.status.try_into().unwrap(), SdkBody::from(answered.body));
         for (name, value) in answered.headers {
             answer.headers_mut().insert(name.to_ascii_lowercase(), value);
@@ -174,12 +178,16 @@ type Known = BTreeMap<String, BTreeMap<String, Vec<String>>>;
 
 /// Looks at all sources, which costs no time however long AWS throttles.
 fn look_with(aws: &EcrStub, known: &Known) -> BTreeMap<&'static str, Option<Reading>> {
+    look_over(Wire(aws.clone(), |_, _| ()), known)
+}
+
+fn look_over(wire: Wire, known: &Known) -> BTreeMap<&'static str, Option<Reading>> {
     let keys = AccessKeys {
         access_key_id: "AKIDEXAMPLE".to_owned(),
         secret_access_key: "secret".to_owned(),
         session_token: None,
     };
-    let wire = SharedHttpConnector::new(Wire(aws.clone()));
+    let wire = SharedHttpConnector::new(wire);
     let transport = Transport::over(wire, Clock::system(), keys, "eu-west-1", "http://aws");
     let connection = Connection::over(transport);
     let clusters = [CLUSTER.to_owned()];
@@ -481,6 +489,114 @@ fn a_service_of_app_runner_keeps_what_was_there_when_it_was_last_deployed() {
     // Which deployment is the last nobody knows of a list that cannot be read.
     aws.fault_from("apprunner:ListOperations", Fault::Denied, 0);
     assert_eq!(look_at(&aws, "apprunner").unknown[0].started_at, None);
+}
+
+/// App Runner pulls when a deployment begins, and says when it has ended.
+#[test]
+fn while_a_service_of_app_runner_is_deployed_any_image_of_its_repository_may_be_the_one() {
+    for (status, is_known) in [
+        ("PENDING", false),
+        ("IN_PROGRESS", false),
+        ("ROLLBACK_IN_PROGRESS", false),
+        ("A_STATUS_OF_TOMORROW", false),
+        ("FAILED", true),
+        ("ROLLBACK_FAILED", true),
+        ("ROLLBACK_SUCCEEDED", true),
+    ] {
+        let aws = EcrStub::in_memory();
+        aws.cloud(|cloud| {
+            cloud.sources.app_runner.create("web", &image("web:prod"), 9.0);
+            cloud.sources.app_runner.deploy("web", 1.0);
+            let operation = cloud.sources.app_runner.services[0].1.last_mut().unwrap();
+            operation["Status"] = status.into();
+        });
+        let reading = look_at(&aws, "apprunner");
+        assert_eq!(reading.unknown[0].started_at.is_some(), is_known, "{status}");
+    }
+    // What changes no image is awaited by nobody.
+    let aws = EcrStub::in_memory();
+    aws.cloud(|cloud| {
+        cloud.sources.app_runner.create("web", &image("web:prod"), 9.0);
+        cloud.sources.app_runner.deploy("web", 1.0);
+        let operation = cloud.sources.app_runner.services[0].1.last_mut().unwrap();
+        (operation["Status"], operation["Type"]) = ("IN_PROGRESS".into(), "PAUSE_SERVICE".into());
+    });
+    assert!(look_at(&aws, "apprunner").unknown[0].started_at.is_some());
+}
+
+#[test]
+fn every_image_that_a_package_of_sagemaker_may_be_deployed_with_is_in_use() {
+    let aws = EcrStub::in_memory();
+    aws.cloud(|cloud| {
+        let package = cloud.sources.models.package("group", &image("packed:1"));
+        cloud.sources.models.packages[0].1["AdditionalInferenceSpecifications"] =
+            json!([{ "Name": "gpu", "Containers": [{ "Image": image("packed:gpu") }] }]);
+        let container = json!({ "ModelPackageName": package, "InferenceSpecificationName": "gpu" });
+        cloud.sources.models.create("of-package", &container);
+    });
+    let expected = [image("packed:1"), image("packed:gpu")].into_iter().collect();
+    assert_eq!(references(&look_at(&aws, "sagemaker")), expected);
+}
+
+/// Without what an answer has to have, nothing is known of it.
+#[test]
+fn an_answer_that_names_no_image_where_one_is_needed_is_a_gap() {
+    let aws = EcrStub::in_memory();
+    aws.cloud(|cloud| {
+        let package = cloud.sources.models.package("group", &image("packed:1"));
+        cloud.sources.models.create("of-package", &json!({ "ModelPackageName": package }));
+        cloud.sources.models.create("own", &json!({ "Image": image("own:1") }));
+        cloud.sources.machines.start_tasks("machine", "web:1");
+        cloud.sources.schedules.start_tasks("default", "schedule", "prod", "web:1");
+        cloud.sources.pipes.start_tasks("pipe", "prod", "web:1");
+    });
+    let without: [(&str, fn(&str, &mut Value)); 5] = [
+        ("sagemaker", |operation, answer| {
+            if operation == "sagemaker:DescribeModel" {
+                answer["PrimaryContainer"] = Value::Null;
+            }
+        }),
+        ("sagemaker", |operation, answer| {
+            if operation == "sagemaker:DescribeModelPackage" {
+                *answer = json!({});
+            }
+        }),
+        ("sagemaker", |operation, answer| {
+            if operation == "sagemaker:DescribeModelPackage" {
+                answer["InferenceSpecification"]["Containers"] = json!([{}]);
+            }
+        }),
+        ("scheduler", |operation, answer| {
+            if operation == "scheduler:GetSchedule" {
+                answer["Target"] = Value::Null;
+            }
+        }),
+        ("pipes", |operation, answer| {
+            if operation == "pipes:DescribePipe" {
+                answer["TargetParameters"] = Value::Null;
+            }
+        }),
+    ];
+    for (number, (name, edit)) in without.into_iter().enumerate() {
+        let reading = look_over(Wire(aws.clone(), edit), &Known::new()).remove(name).unwrap().unwrap();
+        assert!(!reading.problems.is_empty(), "{number}: {name}");
+        assert!(reading.gap(&source(name)).is_some());
+    }
+}
+
+/// What cannot be followed is not the end.
+#[test]
+fn a_token_that_is_no_text_is_a_gap() {
+    let case = &CASES[0];
+    let aws = with(&[case], &["a"]);
+    let edit: fn(&str, &mut Value) = |operation, answer| {
+        if operation == "batch:DescribeJobDefinitions" {
+            answer["nextToken"] = json!({ "page": 2 });
+        }
+    };
+    let reading = look_over(Wire(aws, edit), &Known::new()).remove(case.name).unwrap().unwrap();
+    assert_eq!(references(&reading), expected(&["a"]));
+    assert_eq!(reading.problems.len(), 1, "{:?}", reading.problems);
 }
 
 #[test]

@@ -796,3 +796,116 @@ fn what_inspector_has_seen_in_use_stays_and_without_it_nothing_is_blocked() {
     site.aws().fault_from("inspector2:ListCoverage", Fault::Denied, 0);
     site.assert_goes_on(&[]);
 }
+
+/// Neither among what ECS describes nor among what it says is missing.
+#[test]
+fn what_ecs_leaves_out_of_an_answer_is_not_unused() {
+    for (operation, left_out) in [
+        ("DescribeClusters", ":cluster/prod"),
+        ("DescribeServices", ":service/prod/web"),
+        ("DescribeTasks", ":task/prod/"),
+    ] {
+        let site = Site::new();
+        site.cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &["other:1"]);
+            cloud.ecs.deploy("prod", "web", &definition, Some(&site.untagged));
+            cloud.ecs.deploy("prod", "api", &definition, None);
+            cloud.ecs.run_task("prod", &definition, Some(&site.old[0]));
+            cloud.ecs.run_task("test", &definition, Some(&site.old[1]));
+        });
+        site.aws().fault_from(operation, Fault::Silent(left_out), 0);
+        let message = site.assert_gap("ecs");
+        assert!(message.contains(operation), "{message}");
+        site.aws().heal();
+        site.assert_goes_on(&[&site.old[0], &site.old[1], &site.untagged]);
+    }
+}
+
+/// Each task set was started when the tag named another image. Tasks do not tell of which set they are.
+#[test]
+fn of_several_task_sets_the_tasks_of_one_do_not_tell_what_another_starts() {
+    for sets in [1, 2] {
+        let site = Site::new();
+        site.cloud(|cloud| {
+            let definition = cloud.ecs.register("web", &[&image("latest")]);
+            cloud.ecs.deploy("prod", "web", &definition, None);
+            let service = cloud.ecs.service_mut("prod", "web");
+            service["deploymentController"] = json!({ "type": "EXTERNAL" });
+            service["currentServiceRevisions"] = json!([]);
+            service["deployments"] = json!([]);
+            service["taskSets"] = vec![json!({ "taskDefinition": definition }); sets].into();
+            cloud.ecs.run_service_task("prod", "web", &definition, Some(&site.old[0]));
+        });
+        match sets {
+            1 => site.assert_goes_on(&[&site.old[0]]),
+            _ => drop(site.assert_gap("ecs/prod/web")),
+        }
+    }
+}
+
+/// Written with another program's idea of text, or by another's of a list.
+#[test]
+fn a_list_in_another_coding_is_read_or_is_a_gap_and_never_empty() {
+    let reference = image("ci-0");
+    let plain = format!("[\"{reference}\"]");
+    for (coding, text) in [
+        ("line ends of Windows", format!("[\r\n  \"{reference}\"\r\n]\r\n")),
+        ("a byte order mark", format!("\u{feff}{plain}")),
+        ("an entry twice", format!("[\"{reference}\", \"{reference}\"]")),
+        ("the address of a page", format!("[\"https://{reference}\"]")),
+        ("a runtime's prefix", format!("[\"docker://{reference}\"]")),
+        ("capitals and a port", format!("[\"{}:443/app:ci-0\"]", HOST.to_uppercase())),
+    ] {
+        let site = Site::new();
+        site.cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/list.json"), &text));
+        let report = site.run("r");
+        site.assert_left(&[&site.old[0]], &json!({ "coding": coding, "report": report }));
+    }
+    let utf16: String = plain.chars().flat_map(|letter| [letter, '\0']).collect();
+    for (coding, text) in [
+        ("UTF-16", utf16),
+        ("lines", format!("{reference}\n")),
+        ("lines of JSON", format!("\"{reference}\"\n\"{reference}\"\n")),
+        ("YAML", format!("- {reference}\n")),
+        ("null", "null".to_owned()),
+        ("nothing", String::new()),
+        ("a comma too many", format!("[\"{reference}\",]")),
+        ("what gzip writes, as text", "\u{1f}\u{8b}\u{8}".to_owned()),
+        ("an object of objects", json!({ "images": { "app": "ci-0" } }).to_string()),
+    ] {
+        let site = Site::new();
+        site.cloud(|cloud| cloud.upload(&format!("{BUCKET}/usage/list.json"), &text));
+        let report = site.run("r");
+        assert_eq!(site.left(), site.all(), "{coding}: {report:#}");
+        assert_eq!(report["gaps"][0]["source"], "usage/list.json", "{coding}: {report:#}");
+    }
+}
+
+/// A schedule that has any operation of AWS called is asked for it; what it passes is a text.
+#[test]
+fn what_a_schedule_starts_by_any_operation_is_in_use() {
+    let site = Site::new();
+    site.cloud(|cloud| {
+        let first = cloud.ecs.register("nightly", &[&format!("{HOST}/app@{}", site.untagged)]);
+        for _ in 0..5 {
+            cloud.ecs.register("nightly", &["other:1"]);
+        }
+        let operation = |name: &str, input: &Value| {
+            json!({ "Arn": format!("arn:aws:scheduler:::aws-sdk:{name}"), "Input": input.to_string() })
+        };
+        let update = json!({ "Cluster": "prod", "Service": "web", "TaskDefinition": first });
+        cloud.sources.schedules.add("default", "scale", &operation("ecs:updateService", &update));
+        let process = json!({ "ProcessingJobName": "<aws.scheduler.execution-id>", "AppSpecification":
+            { "ImageUri": image("ci-0") } });
+        cloud.sources.schedules.add("default", "process", &operation("sagemaker:createProcessingJob", &process));
+    });
+    let report = site.run("r");
+    site.assert_left(&[&site.old[0], &site.untagged], &report);
+    // What is not understood may name anything.
+    let site = Site::new();
+    site.cloud(|cloud| {
+        let target = json!({ "Arn": "arn:aws:scheduler:::aws-sdk:ecs:runTask", "Input": "{\"Count\": <n>}" });
+        cloud.sources.schedules.add("default", "odd", &target);
+    });
+    site.assert_gap("scheduler");
+}

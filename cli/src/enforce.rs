@@ -26,7 +26,7 @@ use shared::report::{html, table};
 use shared::workflows::enforcement::approval::{Approval, Undone};
 use shared::workflows::enforcement::inventory::assign;
 use shared::workflows::enforcement::process_batch::BatchProcessor;
-use shared::workflows::enforcement::registry_limit::{self, Reserved};
+use shared::workflows::enforcement::registry_limit;
 use shared::workflows::enforcement::{
     Access, PreviewOnly, Reading, RunContext, RunError, check_clock, read_usage,
 };
@@ -61,7 +61,7 @@ const READ_CONCURRENCY: usize = 8;
 #[command(after_help = "Examples:
   ecr-steward enforce --policies policies.yaml --all        # before anything is deployed
   ecr-steward enforce --all --save-plan plan.json           # what would be done, for review
-  ecr-steward enforce --plan plan.json --apply              # that or less
+  ecr-steward enforce --plan plan.json --apply --yes        # that or less, unasked
   ecr-steward enforce --all --show expires --sort size      # where most expires
   ecr-steward enforce --repository 'shop/*' --apply
   ecr-steward enforce --all --apply --yes --output html > report.html")]
@@ -88,7 +88,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", requires = "apply", conflicts_with_all = ["all", "repository"])]
     plan: Option<PathBuf>,
 
-    /// Do not ask before --apply --all, or --apply --repository '*'.
+    /// Do not ask before --apply --all, --apply --repository '*', or --apply --plan.
     #[arg(long)]
     yes: bool,
 
@@ -371,12 +371,20 @@ impl Enforcement<'_> {
         if let (Some(plan), Some(first)) = (plan, repositories.first()) {
             plan.check_registry(&first.registry_id, clients.region).map_err(of_plan)?;
         }
-        if arguments.apply && arguments.which.is_of_any_name() {
+        let planned = plan.map_or(0, |plan| plan.len() as u64);
+        if arguments.apply && (arguments.which.is_of_any_name() || planned > 0) {
             let account = repositories.first().map(|first| first.registry_id.as_str()).unwrap_or_default();
+            let number =
+                count(repositories.len() as u64, "repository").replace("repositorys", "repositories");
+            let of_what = match planned {
+                0 => format!("The policies will be enforced in all {number}"),
+                images => {
+                    let images = count(images, "image");
+                    format!("The plan will be executed: {images} will be deleted or archived in {number}")
+                }
+            };
             let what = format!(
-                "The policies will be enforced in all {} of {account} in {}; `ecr-steward images restore` brings back only what ECR still has \
-                 the layers of",
-                count(repositories.len() as u64, "repository").replace("repositorys", "repositories"),
+                "{of_what} of {account} in {}; `ecr-steward images restore` brings back only what ECR still has the layers of",
                 clients.region
             );
             confirm(&what, "enforce", arguments.yes)?;
@@ -415,9 +423,10 @@ impl Enforcement<'_> {
         let room = Cell::new(if describes { builder.room() } else { 0 });
         // Only what the report shows stays in memory.
         let mut wanted_today = 0;
-        let mut take = |outcome: RepositoryOutcome| {
+        let mut take = |mut outcome: RepositoryOutcome| {
+            let counted = std::mem::take(&mut outcome.counted_removals);
             if outcome.status == Status::Previewed {
-                wanted_today += outcome.counted_removals;
+                wanted_today += counted;
             }
             builder.take(outcome);
             room.set(room.get().min(builder.room()));
@@ -450,13 +459,13 @@ impl Enforcement<'_> {
         report.usage_sources = usage_sources;
         report.ignored =
             policy_set.usage().ignore.iter().filter(|ignored| ignored.holds(started_at)).cloned().collect();
-        let mut report = builder.finish();
         let over_limit = match arguments.apply {
             true => None,
-            false => self.over_limit(&policy_set, wanted_today).await,
+            false => registry_limit::over_limit(clients, policy_set.limits(), wanted_today).await,
         };
         let fits_today = over_limit.is_none();
-        report.notices.extend(over_limit);
+        builder.report_mut().limit_notices.extend(over_limit);
+        let report = builder.finish();
         if arguments.apply {
             self.keep(&report).await;
         }
@@ -468,22 +477,6 @@ impl Enforcement<'_> {
             usage,
             fits_today,
         })
-    }
-
-    /// What the limits of the registry block today of what a dry run would remove; `None` if they block nothing, or no bucket has the
-    /// counter of the day.
-    async fn over_limit(&self, policy_set: &PolicySet, planned: u64) -> Option<String> {
-        if planned == 0 || self.clients.bucket.is_empty() {
-            return None;
-        }
-        match registry_limit::room(&self.clients, policy_set.limits(), planned).await {
-            Ok(Reserved { granted, .. }) if granted >= planned => None,
-            Ok(Reserved { before, limit, .. }) => {
-                Some(format!("{}.", Blocker::Registry { planned, before, limit }))
-            }
-            // Whoever enforces removes nothing without it.
-            Err(error) => Some(format!("What may be deleted in the registry today is not known: {error}.")),
-        }
     }
 
     /// The repositories that are named, or those of the plan that are still there.

@@ -198,13 +198,13 @@ impl EcrStub {
     /// Generates a registry of `repositories` repositories with `images` images each, named `fleet/00000` and so on, when they
     /// are requested. Only changed repositories are stored.
     pub fn generate(&self, repositories: usize, images: usize) {
-        *lock(&self.state.fleet) = Fleet { repositories, images };
+        *lock(&self.state.fleet) = Fleet { repositories, images, at: now() };
     }
 
     /// Lists `repositories` repositories with `images` images each, at so little cost that benchmarks may serve very many of them.
     /// Each page takes as long as `pause`. There are no images to look at otherwise.
     pub fn list(&self, repositories: usize, images: usize, pause: Duration) {
-        *lock(&self.state.fleet) = Fleet { repositories, images: 0 };
+        *lock(&self.state.fleet) = Fleet { repositories, images: 0, at: now() };
         *lock(&self.state.listing) = Listing { repositories, images, pause };
     }
 

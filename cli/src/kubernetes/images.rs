@@ -195,7 +195,8 @@ impl Walk<'_> {
     }
 
     /// Looks for containers of a pod that run an image by a tag, and of which the node tells no digest. With containerd that is an
-    /// image that was not pulled but imported. Its id is the digest of a configuration, which names no image in ECR.
+    /// image that was not pulled but imported. Its id is the digest of a configuration, which names no image in ECR. Other runtimes
+    /// tell the name once more, or nothing.
     fn statuses(&mut self, pod: &Value) {
         for (statuses, containers) in [
             ("containerStatuses", "containers"),
@@ -209,9 +210,12 @@ impl Walk<'_> {
                 let text =
                     |pointer: &str| status.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
                 let id = text("/imageID");
-                // Nothing was started yet, or its digest is told.
-                let is_id = id.parse::<ImageReference>().is_ok_and(|reference| reference.is_bare_digest());
-                if id.is_empty() || !is_id {
+                let is_started = |state: &str| status.pointer(state).is_some_and(|state| !state.is_null());
+                let is_told = id
+                    .parse::<ImageReference>()
+                    .is_ok_and(|reference| reference.digest.is_some() && !reference.is_bare_digest());
+                // Its digest is told, or nothing was started yet.
+                if is_told || (id.is_empty() && !is_started("/state/running")) {
                     continue;
                 }
                 let by_name =
@@ -321,6 +325,27 @@ mod tests {
         assert_eq!(taken(&[pod(known, status(&hex('c')))]).unknown, []);
         let foreign = json!({ "containers": [{ "name": "web", "image": "nginx:1" }] });
         assert_eq!(taken(&[pod(foreign, status("docker.io/library/nginx:1"))]).unknown, []);
+    }
+
+    /// Some runtimes tell the name again, and some nothing, of what runs.
+    #[test]
+    fn a_container_that_runs_and_has_no_digest_in_its_status_may_run_any_image_of_then() {
+        let spec = json!({ "containers": [{ "name": "web", "image": format!("{ECR}/shop/web:v1") }] });
+        let status = |id: &str, state: Value| json!({ "containerStatuses": [{ "name": "web", "image": format!("{ECR}/shop/web:v1"), "imageID": id, "state": state }] });
+        let running = json!({ "running": { "startedAt": "2026-11-01T00:00:00Z" } });
+        let waiting = json!({ "waiting": { "reason": "ContainerCreating" } });
+        for (id, state, is_unknown) in [
+            (String::new(), running.clone(), true),
+            (String::new(), waiting.clone(), false),
+            (String::new(), Value::Null, false),
+            (format!("{ECR}/shop/web:v1"), running.clone(), true),
+            ("not an image".to_owned(), running.clone(), true),
+            (format!("docker://{}", hex('c')), running.clone(), true),
+            (format!("{ECR}/shop/web@{}", hex('c')), running, false),
+        ] {
+            let images = taken(&[pod(spec.clone(), status(&id, state))]);
+            assert_eq!(images.unknown.len(), usize::from(is_unknown), "{id}: {:?}", images.unknown);
+        }
     }
 
     #[test]

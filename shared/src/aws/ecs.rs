@@ -1,5 +1,7 @@
 //! Amazon ECS: reads what runs.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -59,6 +61,12 @@ struct DaemonRevisionSummary {
     arn: String,
 }
 
+/// What an answer describes, and of how many others it says that they are missing.
+struct Described<T> {
+    found: Vec<T>,
+    missing: usize,
+}
+
 #[derive(Deserialize)]
 struct DescribeFailure {
     arn: Option<String>,
@@ -87,9 +95,10 @@ impl Ecs {
     pub async fn not_deleted(&self, clusters: &[String]) -> Result<Vec<String>, AwsError> {
         const OPERATION: &str = "DescribeClusters";
         let mut active = Vec::with_capacity(clusters.len());
-        for batch in clusters.chunks(CLUSTERS) {
+        for batch in distinct(clusters).chunks(CLUSTERS) {
             let request = json!({ "clusters": batch });
-            let found: Vec<ClusterStatus> = self.describe(OPERATION, "clusters", &request).await?;
+            let described: Described<ClusterStatus> = self.describe(OPERATION, "clusters", &request).await?;
+            let found = described.all_of(OPERATION, batch.len())?;
             active
                 .extend(found.into_iter().filter(|found| found.status != "INACTIVE").map(|found| found.arn));
         }
@@ -142,9 +151,9 @@ impl Ecs {
         arns: &[String],
     ) -> Result<Vec<(String, Vec<PinnedImage>)>, AwsError> {
         let request = json!({ "serviceRevisionArns": arns });
-        let found: Vec<Revision> =
+        let described: Described<Revision> =
             self.describe("DescribeServiceRevisions", "serviceRevisions", &request).await?;
-        Ok(found.into_iter().map(|revision| (revision.arn, revision.container_images)).collect())
+        Ok(described.found.into_iter().map(|revision| (revision.arn, revision.container_images)).collect())
     }
 
     /// The ARNs of the last active revisions of each family of task definitions.
@@ -219,7 +228,8 @@ impl Ecs {
         for batch in arns.chunks(REVISIONS) {
             const OPERATION: &str = "DescribeDaemonRevisions";
             let request = json!({ "daemonRevisionArns": batch });
-            let described: Vec<Revision> = self.describe(OPERATION, "daemonRevisions", &request).await?;
+            let Described { found: described, .. } =
+                self.describe::<Revision>(OPERATION, "daemonRevisions", &request).await?;
             let is_reported = |arn: &&String| {
                 described.iter().any(|one| one.arn == **arn && !one.container_images.is_empty())
             };
@@ -280,7 +290,8 @@ impl Ecs {
         }
     }
 
-    /// Describes what the ARNs name. Whatever ended meanwhile is left out; anything else that cannot be described is an error.
+    /// Describes what the ARNs name. Whatever ended meanwhile is left out; anything else that cannot be described is an error, and
+    /// so is an answer that leaves something out without a word.
     async fn described<T: DeserializeOwned>(
         &self,
         operation: &'static str,
@@ -290,9 +301,10 @@ impl Ecs {
         size: usize,
     ) -> Result<Vec<T>, AwsError> {
         let mut all = Vec::with_capacity(arns.len());
-        for batch in arns.chunks(size) {
+        for batch in distinct(arns).chunks(size) {
             let request = json!({ "cluster": cluster, member: batch });
-            all.extend(self.describe(operation, member, &request).await?);
+            let described = self.describe(operation, member, &request).await?;
+            all.extend(described.all_of(operation, batch.len())?);
         }
         Ok(all)
     }
@@ -303,10 +315,12 @@ impl Ecs {
         operation: &'static str,
         member: &str,
         request: &Value,
-    ) -> Result<Vec<T>, AwsError> {
+    ) -> Result<Described<T>, AwsError> {
         let mut answer: Value = self.service.call(operation, TARGET, request).await?;
         let failures: Option<Vec<DescribeFailure>> = read(operation, answer["failures"].take())?;
-        for DescribeFailure { arn, reason } in failures.into_iter().flatten() {
+        let failures = failures.unwrap_or_default();
+        let missing = failures.len();
+        for DescribeFailure { arn, reason } in failures {
             if reason.as_deref() != Some("MISSING") {
                 let (arn, reason) = (arn.unwrap_or_default(), reason.unwrap_or_default());
                 return Err(AwsError::unexpected_response(
@@ -315,8 +329,28 @@ impl Ecs {
                 ));
             }
         }
-        read(operation, answer[member].take())
+        Ok(Described { found: read(operation, answer[member].take())?, missing })
     }
+}
+
+impl<T> Described<T> {
+    /// What was described, if the answer says of everything what became of it.
+    fn all_of(self, operation: &'static str, asked: usize) -> Result<Vec<T>, AwsError> {
+        let Self { found, missing } = self;
+        let answered = found.len() + missing;
+        if answered < asked {
+            let problem = format!(
+                "ECS tells of {answered} of {asked} that it was asked for, and nothing of the others"
+            );
+            return Err(AwsError::unexpected_response(operation, &problem));
+        }
+        Ok(found)
+    }
+}
+
+/// Each ARN once: something may be on two pages of a list.
+fn distinct(arns: &[String]) -> Vec<&String> {
+    arns.iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// An empty answer if what the request names is deleted.

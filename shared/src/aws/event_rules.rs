@@ -52,7 +52,12 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         };
         let request = json!({ "Rule": rule, "EventBusName": bus, "Limit": 100 });
         let targets = events.all(list("ListTargetsByRule", "Targets", false, request), &mut reading).await;
-        named.extend(targets.iter().filter_map(|target| revision(target, &used_by)));
+        for target in &targets {
+            match revision(target, &used_by) {
+                Ok(revision) => named.extend(revision),
+                Err(problem) => reading.problems.push(problem.to_string()),
+            }
+        }
     }
     named_revisions::add(look, &SOURCE, named, &mut reading).await;
     reading

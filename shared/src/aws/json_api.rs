@@ -138,8 +138,12 @@ impl JsonApi {
                     return;
                 }
             }
-            let Value::String(next) = answer[list.token].take() else { return };
-            match pages.follow(Some(next)) {
+            let next = match answer[list.token].take() {
+                Value::Null => return,
+                Value::String(next) => Ok(next),
+                _ => Err(AwsError::unexpected_response(operation, "the token of the next page is no text")),
+            };
+            match next.and_then(|next| pages.follow(Some(next))) {
                 Ok(true) => list.request[list.token] = pages.token().into(),
                 Ok(false) => return,
                 Err(error) => {

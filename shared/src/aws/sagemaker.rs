@@ -42,8 +42,13 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         let problems = reading.problems.len();
         let request = |package: &Value| (String::new(), json!({ "ModelPackageName": package }));
         let packages = model.packages.into_iter().map(Value::from).collect();
-        let mut take =
-            |_: &Value, described: Value, _: &mut Reading| images.extend(package_images(&described));
+        let mut take = |package: &Value, described: Value, reading: &mut Reading| match package_images(
+            &described,
+            package.as_str().unwrap_or_default(),
+        ) {
+            Ok(found) => images.extend(found),
+            Err(problem) => reading.problems.push(problem.to_string()),
+        };
         sagemaker.for_each("DescribeModelPackage", packages, &request, &mut reading, &mut take).await;
         if reading.problems.len() == problems {
             reading.add_known(key, images, &arn);

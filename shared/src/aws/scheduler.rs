@@ -6,10 +6,10 @@ use super::json_api::{JsonApi, List, Protocol};
 use super::named_revisions;
 use super::usage_sources::Look;
 use crate::aws::sigv4::encoded;
-use crate::domain::usage::scheduler::{SOURCE, revision, starts_tasks};
+use crate::domain::usage::scheduler::{SOURCE, may_name_images, named};
 use crate::domain::usage::source::Reading;
 
-/// Reads the targets of all schedules that start tasks, of all groups and whether they are enabled or not.
+/// Reads the targets of all schedules that start tasks or call an operation of AWS, of all groups and whether they are enabled or not.
 pub(super) async fn read(look: Look<'_>) -> Reading {
     let scheduler = JsonApi::new(look.connection, &SOURCE, "scheduler", "SCHEDULER", Protocol::Rest);
     let mut reading = Reading::default();
@@ -23,16 +23,23 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         request: json!({ "MaxResults": 100 }),
     };
     let mut schedules = scheduler.all(list, &mut reading).await;
-    schedules.retain(starts_tasks);
+    schedules.retain(may_name_images);
     let request = |schedule: &Value| {
         let name = encoded(schedule["Name"].as_str().unwrap_or_default());
         (format!("GET /schedules/{name}"), json!({ "groupName": schedule["GroupName"] }))
     };
-    let mut named = Vec::new();
-    let mut take = |summary: &Value, answer: Value, _: &mut Reading| {
-        named.extend(revision(&answer, summary["Arn"].as_str().unwrap_or("a schedule without an ARN")));
+    let mut revisions = Vec::new();
+    let mut take = |summary: &Value, answer: Value, reading: &mut Reading| {
+        let arn = summary["Arn"].as_str().unwrap_or("a schedule without an ARN");
+        match named(&answer, arn) {
+            Ok(found) => {
+                reading.add(&found.images, arn);
+                revisions.extend(found.revisions);
+            }
+            Err(problem) => reading.problems.push(problem.to_string()),
+        }
     };
     scheduler.for_each("GetSchedule", schedules, &request, &mut reading, &mut take).await;
-    named_revisions::add(look, &SOURCE, named, &mut reading).await;
+    named_revisions::add(look, &SOURCE, revisions, &mut reading).await;
     reading
 }

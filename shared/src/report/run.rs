@@ -80,6 +80,9 @@ pub struct RunReport {
     /// blocks. One or two sentences each.
     #[serde(default)]
     pub notices: Vec<String>,
+    /// Those of them that are about limits of the registry: what they block, and of a dry run what they leave for another day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limit_notices: Vec<String>,
     /// Hours for which protection tags hold: a policy whose protection is older is suspended.
     #[serde(default = "default_protection_hours")]
     pub protection_hours: u32,
@@ -490,6 +493,8 @@ pub struct Totals {
     /// What is not removed since a plan exceeds a limit, or something is unknown.
     #[serde(alias = "heldByObstacles")]
     pub blocked: Amount,
+    /// What is neither deleted nor archived where something blocks the plan of a repository; nothing of what is only previewed.
+    pub not_removed: Amount,
     /// What could not be deleted or archived.
     pub failed: Amount,
     /// Protection tags that were added.
@@ -540,6 +545,11 @@ impl Totals {
         let is_blocked = !outcome.blockers.is_empty();
         if is_blocked {
             self.blocked.extend(outcome.expiring);
+        }
+        if outcome.status == Status::Blocked {
+            let mut planned = outcome.expiring;
+            planned.extend(outcome.transitioning);
+            self.not_removed.extend(planned.less(outcome.deleted).less(outcome.archived));
         }
         match outcome.apply {
             Some(Apply::Delete) if outcome.status == Status::Previewed && !is_blocked => {

@@ -639,7 +639,7 @@ impl Looked {
 }
 
 /// The use of a repository, and what is unknown of it: what the last completed run read once, and what runs now. Without such a
-/// run, and after one that did not read use, everything is read.
+/// run, after one that did not read use, and where the last one is too long ago, everything is read.
 ///
 /// This is the one place of deletions by hand that knows how use is read.
 async fn in_use(
@@ -657,12 +657,12 @@ async fn in_use(
                 let problem = ObjectProblem::LastUse(error.to_string());
                 DeletionError::State(clients.invalid_object(USAGE_KEY, problem))
             })?;
-            match read_usage::unread_sources(sources, &last.once).next() {
-                None => read_usage::refresh(clients, sources, &last.once, now).await?,
-                // A run that had no reason to look at use knows nothing that would not have to be asked now.
-                Some(_) => {
-                    read_usage::observe(clients, sources, read_usage::before(clients).await?, now).await?
-                }
+            let is_whole = read_usage::unread_sources(sources, &last.once).next().is_none();
+            if is_whole && last.once.is_recent(now) {
+                read_usage::refresh(clients, sources, &last.once, now).await?
+            } else {
+                // A run that had no reason to look at use, or that is long ago, knows nothing that would not have to be asked now.
+                read_usage::observe(clients, sources, read_usage::before(clients).await?, now).await?
             }
         }
     };

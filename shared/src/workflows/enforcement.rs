@@ -420,6 +420,25 @@ impl RunError {
         }
     }
 
+    /// Whether the error is that the repository does not exist any more: what a call about a whole repository does not find.
+    #[must_use]
+    pub fn is_repository_gone(&self) -> bool {
+        const ABOUT_A_REPOSITORY: [&str; 10] = [
+            "BatchDeleteImage",
+            "BatchGetImage",
+            "DeleteLifecyclePolicy",
+            "DescribeImages",
+            "DescribeRepositories",
+            "GetLifecyclePolicy",
+            "GetRepositoryPolicy",
+            "ListTagsForResource",
+            "PutImage",
+            "PutLifecyclePolicy",
+        ];
+        let is_about_one = |error: &AwsError| ABOUT_A_REPOSITORY.contains(&&*error.operation);
+        self.is_not_found() && matches!(self, Self::Aws(error) if is_about_one(error))
+    }
+
     /// Whether the error is that something does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

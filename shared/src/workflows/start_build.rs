@@ -644,6 +644,7 @@ impl BuildStarter<'_> {
             records: Some(ProtectionRecords { s3: self.s3, bucket: &self.stack.bucket }),
             deadline: self.deadline,
             request_id: self.request_id,
+            requester: None,
         };
         let made_by = Tags::from([(BUILT_FROM.to_owned(), context.source.origin())]);
         match provisioner.create(name, &settings()?, &made_by).await? {

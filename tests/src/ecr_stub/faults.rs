@@ -38,7 +38,7 @@ pub enum Fault {
     Then(fn(&mut Registry, &mut Cloud)),
     /// `BatchDeleteImage` and `BatchGetImage` fail for images whose digest or tag contains this text, with `KmsError`.
     ForImages(&'static str),
-    /// The answer leaves out images whose digest contains this text.
+    /// The answer leaves out images whose digest contains this text, and of other lists what contains it.
     Silent(&'static str),
 }
 
@@ -142,10 +142,14 @@ pub(super) fn faulty(fault: &Fault, answer: Response) -> Option<Response> {
     }
 }
 
-/// An answer without its images whose digest contains a text.
+/// An answer without its images whose digest contains a text, and without what contains it in any other list.
 pub(super) fn without(mut answer: Value, text: &str) -> Value {
-    if let Some(images) = answer["images"].as_array_mut() {
-        images.retain(|image| !image["imageId"]["imageDigest"].to_string().contains(text));
+    for (name, list) in answer.as_object_mut().into_iter().flatten() {
+        let Some(list) = list.as_array_mut() else { continue };
+        list.retain(|element| match name.as_str() {
+            "images" => !element["imageId"]["imageDigest"].to_string().contains(text),
+            _ => !element.to_string().contains(text),
+        });
     }
     answer
 }

@@ -44,6 +44,8 @@ impl Limit {
 pub(super) struct Fleet {
     pub(super) repositories: usize,
     pub(super) images: usize,
+    /// The time from which ages are counted, so that an image is as old whenever it is asked for.
+    pub(super) at: f64,
 }
 
 impl Fleet {
@@ -86,6 +88,9 @@ impl Fleet {
             repository.age(&digest, day(image));
             image += 1;
         }
+        // No call is of another time than the one before.
+        let since = super::now() - self.at;
+        repository.images.iter_mut().for_each(|image| image.pushed_at = (image.pushed_at - since).round());
         Some(repository)
     }
 }

@@ -13,6 +13,9 @@ use crate::domain::text::instant::Instant;
 const PAGE: u64 = 1000;
 /// Approximate number of calls for one batch.
 const CALLS: u64 = 100;
+/// Maximum number of images that a repository counts with: a hundred times what ECR lets it have. Whatever is remembered beyond that
+/// is not true.
+const MAX_IMAGES: u64 = 10_000_000;
 /// Calls of an operation that one worker makes in a second, at least, where it only reads: a few at a time, of a third of a second each.
 const READS_PER_SECOND: f64 = 10.0;
 /// A part of the keys of batches that are only previewed.
@@ -197,7 +200,7 @@ impl<'a> Batcher<'a> {
             Apply::Preview if !is_protected => Kind::Preview,
             Apply::Preview | Apply::Attach | Apply::Protect | Apply::Delete => Kind::Enforce,
         };
-        let images = self.sizes.get(&assignment.repository_name).copied().unwrap_or_default();
+        let images = self.sizes.get(&assignment.repository_name).map_or(0, |&images| images.min(MAX_IMAGES));
         self.waiting.entry(kind).or_default().push((assignment, images.div_ceil(PAGE).max(1)));
     }
 
@@ -303,6 +306,16 @@ mod tests {
             layer_reads: None,
             cost_tag: None,
             look: None,
+        }
+    }
+
+    /// Whoever may write to the bucket may write anything there.
+    #[test]
+    fn sizes_that_no_repository_has_lose_no_repository() {
+        let absurd: Sizes =
+            (0..30).map(|number| (assignment(number).repository_name, u64::MAX - number as u64)).collect();
+        for workers in [1, 4, u32::MAX] {
+            assert_eq!(counts(30, &absurd, workers).iter().sum::<usize>(), 30);
         }
     }
 

@@ -22,6 +22,9 @@ pub enum NotRemoved {
     /// The image was pulled.
     #[error("it was pulled since the plan was made")]
     Pulled,
+    /// The image was deleted and pushed once more.
+    #[error("it was pushed again since the plan was made")]
+    PushedAgain,
     /// The image was archived or restored.
     #[error("its status has changed since the plan was made")]
     StatusChanged,
@@ -84,6 +87,7 @@ impl NotRemoved {
             | Self::NotDescribed
             | Self::TagsChanged
             | Self::Pulled
+            | Self::PushedAgain
             | Self::StatusChanged
             | Self::NotTaken
             | Self::ChildrenChanged

@@ -119,8 +119,8 @@ pub struct Outcome {
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub look: Option<Look>,
     /// The number of images that the plan deletes or archives, as far as they count for the limits of the registry; 0 for a plan that
-    /// is not to be executed. It is no part of any file.
-    #[serde(skip)]
+    /// is not to be executed. It is no part of reports.
+    #[serde(skip_serializing_if = "is_zero")]
     #[cfg_attr(feature = "schema", schemars(skip))]
     pub counted_removals: u64,
     /// The results that a report has no room for, and that were added up without being described. They are among

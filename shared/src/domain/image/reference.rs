@@ -101,6 +101,8 @@ impl ImageReference {
 
 /// The algorithm by which ECR makes digests.
 const SHA256: &str = "sha256";
+/// The algorithms of digests.
+const ALGORITHMS: [&str; 3] = [SHA256, "sha384", "sha512"];
 
 /// Maximum length of a tag.
 const MAX_TAG: usize = 128;
@@ -214,7 +216,7 @@ impl FromStr for ImageReference {
         }
         let text = RUNTIME_PREFIXES.iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
         if let Some((algorithm, hex)) = text.split_once(':')
-            && algorithm.eq_ignore_ascii_case(SHA256)
+            && ALGORITHMS.iter().any(|known| algorithm.eq_ignore_ascii_case(known))
             && !hex.contains(['/', '@'])
         {
             // A repository of this name would be as strange as its tag, and the digest of an image is common.

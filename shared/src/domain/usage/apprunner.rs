@@ -24,6 +24,11 @@ pub const SOURCE: UsageSource = UsageSource {
 /// The operations on a service that deploy nothing.
 const DEPLOY_NOTHING: [&str; 2] = ["PAUSE_SERVICE", "DELETE_SERVICE"];
 
+/// The statuses of operations by which the image is another one when they end, or may be.
+const MAY_DEPLOY: [&str; 2] = ["SUCCEEDED", "ROLLBACK_FAILED"];
+/// The statuses of operations that have ended and left the image as it was.
+const LEAVE_AS_IT_WAS: [&str; 2] = ["FAILED", "ROLLBACK_SUCCEEDED"];
+
 /// Whether a service in the answer of `ListServices` exists. Deleted services are listed for an hour.
 #[must_use]
 pub fn is_there(summary: &Value) -> bool {
@@ -50,13 +55,18 @@ pub fn image(answer: &Value, arn: &str) -> Result<Option<String>, ImageNotNamed>
     }
 }
 
-/// The time of a service's last deployment, from its operations in `ListOperations`; `None` if they do not contain it.
+/// The time of a service's last deployment, from its operations in `ListOperations`; `None` if they do not contain it, and while a
+/// deployment is under way, of which it is not known when it pulls.
 #[must_use]
 pub fn deployed_at(operations: &[Value]) -> Option<Instant> {
+    let text = |operation: &Value, name: &str| operation[name].as_str().unwrap_or_default().to_owned();
     let deployed = operations.iter().filter(|operation| {
-        let kind = operation["Type"].as_str().unwrap_or_default();
-        operation["Status"] == "SUCCEEDED" && !DEPLOY_NOTHING.contains(&kind)
+        let (kind, status) = (text(operation, "Type"), text(operation, "Status"));
+        !DEPLOY_NOTHING.contains(&kind.as_str()) && !LEAVE_AS_IT_WAS.contains(&status.as_str())
     });
+    if deployed.clone().any(|operation| !MAY_DEPLOY.contains(&text(operation, "Status").as_str())) {
+        return None;
+    }
     // Where one has no time that is understood, no time is: then all images may be the one.
     let times: Option<Vec<Instant>> =
         deployed.map(|operation| Instant::deserialize(&operation["EndedAt"]).ok()).collect();
@@ -106,6 +116,16 @@ mod tests {
         let without_end =
             [&operations[..], &[json!({ "Type": "UPDATE_SERVICE", "Status": "SUCCEEDED" })]].concat();
         assert_eq!(deployed_at(&without_end), None, "a deployment whose end is not told may be the last");
+        let under_way =
+            [&operations[..], &[operation("START_DEPLOYMENT", "IN_PROGRESS", 1_700_000_001.0)]].concat();
+        assert_eq!(deployed_at(&under_way), None, "what it pulls is not known before it ends");
+        let failed =
+            [&operations[..], &[operation("UPDATE_SERVICE", "ROLLBACK_FAILED", 1_797_000_000.0)]].concat();
+        assert_eq!(
+            deployed_at(&failed),
+            Instant::from_micros(1_797_000_000_000_000),
+            "of which image it runs since then nobody knows"
+        );
         let mut reading = Reading::default();
         add_service("app:prod", "arn", deployed_at(&operations), &mut reading);
         add_service(&format!("app@sha256:{}", "a".repeat(64)), "other", None, &mut reading);

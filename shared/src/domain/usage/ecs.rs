@@ -555,11 +555,11 @@ impl Deciding<'_> {
         }
     }
 
-    /// The repositories that a service names by tag, if none of its tasks reports a digest. While a service has several revisions
-    /// its tasks do not count, since the revision of a task is not reported.
+    /// The repositories that a service names by tag, if none of its tasks reports a digest. While a service has several revisions,
+    /// or task sets, its tasks do not count, since it is not reported of which a task is.
     fn unseen(&self, cluster: &Cluster, service: &RunningService) -> BTreeSet<String> {
         let group = format!("service:{}", service.name());
-        let is_one = service.current_service_revisions.len() <= 1;
+        let is_one = service.current_service_revisions.len() <= 1 && service.task_sets.len() <= 1;
         let tasks = cluster.tasks.iter().filter(|task| is_one && task.group.as_deref() == Some(&group));
         let seen: BTreeSet<&str> = tasks
             .flat_map(|task| &task.containers)

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::ecs::NamedRevision;
-use super::source::{UsageSource, When};
+use super::source::{ImageNotNamed, UsageSource, When};
 
 /// Amazon EventBridge Pipes.
 pub const SOURCE: UsageSource = UsageSource {
@@ -22,11 +22,16 @@ pub fn starts_tasks(summary: &Value) -> bool {
     summary["Target"].as_str().is_some_and(|arn| arn.contains(":ecs:"))
 }
 
-/// The revision that a pipe in the answer of `DescribePipe` starts.
-#[must_use]
-pub fn revision(pipe: &Value, used_by: &str) -> Option<NamedRevision> {
-    let named = pipe["TargetParameters"]["EcsTaskParameters"]["TaskDefinitionArn"].as_str()?;
-    NamedRevision::of(named, used_by)
+/// The revision that a pipe in the answer of `DescribePipe` starts; none for a family.
+///
+/// # Errors
+///
+/// If it does not say which task definition it starts.
+pub fn revision(pipe: &Value, used_by: &str) -> Result<Option<NamedRevision>, ImageNotNamed> {
+    match pipe["TargetParameters"]["EcsTaskParameters"]["TaskDefinitionArn"].as_str() {
+        Some(named) => Ok(NamedRevision::of(named, used_by)),
+        None => Err(ImageNotNamed { operation: "DescribePipe", user: used_by.to_owned() }),
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +46,7 @@ mod tests {
         assert!(!starts_tasks(&json!({ "Target": "arn:aws:states:r:1:stateMachine:m" })));
         let pipe = json!({ "TargetParameters": { "EcsTaskParameters":
             { "TaskDefinitionArn": "arn:aws:ecs:r:1:task-definition/a:3" } } });
-        assert_eq!(revision(&pipe, "pipe").unwrap().name, "arn:aws:ecs:r:1:task-definition/a:3");
+        assert!(revision(&json!({ "TargetParameters": {} }), "pipe").is_err());
+        assert_eq!(revision(&pipe, "pipe").unwrap().unwrap().name, "arn:aws:ecs:r:1:task-definition/a:3");
     }
 }

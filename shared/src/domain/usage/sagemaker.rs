@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use super::source::{ImageNotNamed, UsageSource, When};
+use crate::domain::image::reference::ImageReference;
 
 /// Amazon SageMaker AI.
 pub const SOURCE: UsageSource = UsageSource {
@@ -22,10 +23,15 @@ pub const SOURCE: UsageSource = UsageSource {
     calls: "1 for each 100 models, 1 for each 100 endpoints, 1 for each endpoint, and 1 or 2 for each model that is not known",
 };
 
-/// A unique key of a model in the answer of `ListModels`; its name may be reused after the model is deleted.
+/// A unique key of a model in the answer of `ListModels`; its name may be reused after the model is deleted. What earlier versions
+/// remembered of a model lacks the images of additional specifications.
 #[must_use]
 pub fn key(summary: &Value) -> String {
-    format!("{} {}", summary["ModelArn"].as_str().unwrap_or_default(), summary["CreationTime"])
+    format!(
+        "{} {} all specifications",
+        summary["ModelArn"].as_str().unwrap_or_default(),
+        summary["CreationTime"]
+    )
 }
 
 /// A model in the answer of `DescribeModel`.
@@ -41,13 +47,18 @@ pub struct Model {
 ///
 /// # Errors
 ///
-/// If a container has neither an image nor a package.
+/// If a container has neither an image nor a package, and if there is no container.
 pub fn model(described: &Value) -> Result<Model, ImageNotNamed> {
     let arn = described["ModelArn"].as_str().unwrap_or_default();
     let account = |arn: &str| arn.split(':').nth(4).map(str::to_owned);
     let mut model = Model::default();
     let several = described["Containers"].as_array().into_iter().flatten();
     let containers = [&described["PrimaryContainer"]].into_iter().filter(|one| !one.is_null()).chain(several);
+    let not_named = || ImageNotNamed { operation: "DescribeModel", user: arn.to_owned() };
+    let containers: Vec<&Value> = containers.collect();
+    if containers.is_empty() {
+        return Err(not_named());
+    }
     for container in containers {
         match (container["Image"].as_str(), container["ModelPackageName"].as_str()) {
             (Some(image), _) => model.images.push(image.to_owned()),
@@ -56,19 +67,31 @@ pub fn model(described: &Value) -> Result<Model, ImageNotNamed> {
                 model.packages.push(package.to_owned());
             }
             (None, Some(_)) => {}
-            (None, None) => {
-                return Err(ImageNotNamed { operation: "DescribeModel", user: arn.to_owned() });
-            }
+            (None, None) => return Err(not_named()),
         }
     }
     Ok(model)
 }
 
-/// The images of a model package, from the answer of `DescribeModelPackage`.
-#[must_use]
-pub fn package_images(described: &Value) -> Vec<String> {
-    let containers = described["InferenceSpecification"]["Containers"].as_array().into_iter().flatten();
-    containers.filter_map(|container| container["Image"].as_str().map(str::to_owned)).collect()
+/// The images of a model package, from the answer of `DescribeModelPackage`: of its specification and of the additional ones, of
+/// which a model may name one. A package also knows the digest that its tag meant when it was registered.
+///
+/// # Errors
+///
+/// If it names none.
+pub fn package_images(described: &Value, package: &str) -> Result<Vec<String>, ImageNotNamed> {
+    let additional = described["AdditionalInferenceSpecifications"].as_array().into_iter().flatten();
+    let specifications = [&described["InferenceSpecification"]].into_iter().chain(additional);
+    let containers = specifications.flat_map(|one| one["Containers"].as_array().into_iter().flatten());
+    let mut images = Vec::new();
+    for container in containers {
+        images.extend(container["Image"].as_str().map(str::to_owned));
+        images.extend(ImageReference::recorded_digest(container["ImageDigest"].as_str()));
+    }
+    match images.is_empty() {
+        true => Err(ImageNotNamed { operation: "DescribeModelPackage", user: package.to_owned() }),
+        false => Ok(images),
+    }
 }
 
 /// The images that an endpoint was deployed with, from the answer of `DescribeEndpoint`: those of its variants, of shadow
@@ -108,10 +131,13 @@ mod tests {
         let expected = Model { images: vec!["b:1".to_owned()], packages: vec![ours.to_owned()] };
         assert_eq!(model(&answer), Ok(expected));
         assert!(model(&json!({ "ModelArn": arn, "Containers": [{}] })).is_err());
-        assert_eq!(
-            package_images(&json!({ "InferenceSpecification": { "Containers": [{ "Image": "c:1" }] } })),
-            ["c:1"]
-        );
+        assert!(model(&json!({ "ModelArn": arn })).is_err());
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let package = json!({
+            "InferenceSpecification": { "Containers": [{ "Image": "c:1", "ImageDigest": digest }] },
+            "AdditionalInferenceSpecifications": [{ "Name": "gpu", "Containers": [{ "Image": "d:1" }] }] });
+        assert_eq!(package_images(&package, ours).unwrap(), ["c:1", &digest, "d:1"]);
+        assert!(package_images(&json!({}), ours).is_err());
         let summary = |time: f64| json!({ "ModelArn": arn, "CreationTime": time });
         assert_ne!(key(&summary(1.5)), key(&summary(2.5)), "a name may be given again");
     }

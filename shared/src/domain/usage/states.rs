@@ -29,7 +29,7 @@ pub struct Named {
     pub images: Vec<String>,
 }
 
-/// What the definition of a state machine names.
+/// What the definition of a state machine names, or the input of an operation of AWS.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ fn collect(value: &Value, used_by: &str, named: &mut Named) {
         Value::Object(members) => {
             for (name, member) in members {
                 match member {
-                    Value::String(text) if name == "TaskDefinition" => {
+                    Value::String(text) if name.eq_ignore_ascii_case("TaskDefinition") => {
                         named.revisions.extend(NamedRevision::of(text, used_by));
                     }
                     member => collect(member, used_by, named),

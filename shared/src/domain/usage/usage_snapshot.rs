@@ -22,6 +22,8 @@ use crate::domain::usage::source::SourceSummary;
 pub const MAX_USERS: usize = 10;
 /// Maximum clock skew, in seconds.
 pub const CLOCK_SECONDS: i64 = 300;
+/// Maximum age, in hours, of what a run read once, for others than that run: nightly runs renew it, and one may take some hours.
+pub const LAST_RUN_HOURS: i64 = 36;
 
 /// What is in use, and what was asked to know it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +65,17 @@ pub struct ReadOnce {
     /// are removed only this part counts for services and tasks.
     #[serde(skip)]
     pub asked: Known,
+}
+
+impl ReadOnce {
+    /// Whether it is recent enough at `now` to be relied on outside of its run: all sources that it has were read in the last
+    /// [`LAST_RUN_HOURS`], and none in the future. What started to use an image since then is unknown.
+    #[must_use]
+    pub fn is_recent(&self, now: Instant) -> bool {
+        let oldest = now.micros().saturating_sub(LAST_RUN_HOURS * 3_600_000_000);
+        let newest = now.micros().saturating_add(CLOCK_SECONDS * 1_000_000);
+        self.sources.values().all(|source| (oldest..=newest).contains(&source.read_at.micros()))
+    }
 }
 
 /// The use of a source that is read as a whole.

@@ -1,6 +1,7 @@
 //! Builds the report of a run from the outcomes of its repositories.
 
 use super::costs::{ByTag, storage_of};
+use super::notices::BlockedByRegistry;
 use super::parts::AllParts;
 use super::*;
 
@@ -19,6 +20,8 @@ pub struct Builder {
     unread_pullers: Vec<UnreadableSource>,
     /// What amounts consist of.
     parts: AllParts,
+    /// What limits of the registry block.
+    blocked_by_registry: BlockedByRegistry,
     /// What repositories cost by their tag.
     by_tag: ByTag,
 }
@@ -37,6 +40,7 @@ impl Builder {
             has_policies_file: true,
             is_preview: false,
             notices: Vec::new(),
+            limit_notices: Vec::new(),
             protection_hours: PROTECTION_HOURS,
             totals: Totals::default(),
             unchanged: None,
@@ -73,6 +77,7 @@ impl Builder {
             images: 0,
             unread_pullers: Vec::new(),
             parts: AllParts::default(),
+            blocked_by_registry: BlockedByRegistry::default(),
             by_tag: ByTag::default(),
         }
     }
@@ -91,6 +96,7 @@ impl Builder {
             report.unannounced_pushes.push(outcome.repository_name.clone());
         }
         self.parts.take(&outcome);
+        self.blocked_by_registry.take(&outcome);
         self.by_tag.take(&outcome);
         let problem = outcome.storage.as_ref().and_then(|storage| storage.problem.as_ref());
         if let (Some(problem), None) = (problem, &report.storage_problem) {
@@ -210,6 +216,7 @@ impl Builder {
             (None, true) => RunStatus::Succeeded,
         };
         report.ignore_entries = report.gaps.iter().map(|gap| gap.ignore_entry(report.ended_at)).collect();
+        report.limit_notices.splice(..0, self.blocked_by_registry.notice());
         report.notices = notices::notices(&report);
         report
     }

@@ -57,24 +57,36 @@ pub(in crate::report) fn other_notices(report: &RunReport) -> Vec<String> {
         let until = until.map_or_else(|| "for good".to_owned(), |until| format!("until {until}"));
         notices.push(format!("The policies file ignores {source} {until}: {reason}."));
     }
-    let blocked = report.repositories.iter().filter_map(|outcome| {
-        let held = outcome.blockers.iter().find(|held| held.code == REGISTRY_LIMIT)?;
-        Some((outcome, held))
-    });
-    let (mut repositories, mut images, mut first) = (0_u64, 0_u64, None);
-    for (outcome, held) in blocked {
+    notices.extend(report.limit_notices.iter().cloned());
+    notices
+}
+
+/// What limits of the registry block, added up over all repositories.
+#[derive(Debug, Default)]
+pub(super) struct BlockedByRegistry {
+    repositories: u64,
+    images: u64,
+    /// The first of the repositories, and what its blocker says.
+    first: Option<(String, String)>,
+}
+
+impl BlockedByRegistry {
+    /// One more repository.
+    pub(super) fn take(&mut self, outcome: &Outcome) {
+        let Some(held) = outcome.blockers.iter().find(|held| held.code == REGISTRY_LIMIT) else { return };
         let count = |amount: Amount| amount.image_total_count;
         let planned = count(outcome.expiring) + count(outcome.transitioning);
-        repositories += 1;
-        images += planned.saturating_sub(count(outcome.deleted) + count(outcome.archived));
-        first = first.or(Some((&outcome.repository_name, &held.message)));
+        self.repositories += 1;
+        self.images += planned.saturating_sub(count(outcome.deleted) + count(outcome.archived));
+        self.first.get_or_insert_with(|| (outcome.repository_name.clone(), held.message.clone()));
     }
-    if let Some((repository, message)) = first {
-        let images = count(images, "image");
-        let repositories = super::repositories(repositories);
-        notices.push(format!(
+
+    /// A sentence or two; `None` if they block nothing.
+    pub(super) fn notice(&self) -> Option<String> {
+        let (repository, message) = self.first.as_ref()?;
+        let (images, repositories) = (count(self.images, "image"), repositories(self.repositories));
+        Some(format!(
             "A limit of the registry blocks {images} in {repositories}. In {repository}: {message}."
-        ));
+        ))
     }
-    notices
 }

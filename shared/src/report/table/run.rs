@@ -193,13 +193,7 @@ fn summary(report: &RunReport) -> String {
         }
     };
     part(archived, if report.run.dry_run { "will be archived" } else { "archived" });
-    // What would block a plan that is only previewed blocks nothing.
-    let mut blocked = Amount::default();
-    for outcome in report.repositories.iter().filter(|outcome| outcome.status == Status::Blocked) {
-        blocked.extend(outcome.expiring);
-        blocked.extend(outcome.transitioning);
-    }
-    part(blocked, &format!("blocked{}", blocked_by(report)));
+    part(totals.not_removed, &format!("blocked{}", blocked_by(report)));
     part(totals.failed, "failed");
     part(totals.put_back, "put back");
     part(totals.only_previewed, "expire under policies that only preview (apply: preview)");
@@ -212,13 +206,15 @@ fn summary(report: &RunReport) -> String {
     format!("{}.", parts.join(" · "))
 }
 
-/// The kinds of all blockers, each once.
+/// The kinds of all blockers, each once: of the repositories that the report lists, and the first one of each of the others.
 fn blocked_by(report: &RunReport) -> String {
     let mut codes: Vec<&str> = Vec::new();
-    let blocked = report.repositories.iter().filter(|outcome| outcome.status == Status::Blocked);
-    for blocker in blocked.flat_map(|outcome| &outcome.blockers) {
-        if !codes.contains(&blocker.code.as_str()) {
-            codes.push(&blocker.code);
+    let listed = report.repositories.iter().filter(|outcome| outcome.status == Status::Blocked);
+    let listed = listed.flat_map(|outcome| &outcome.blockers).map(|blocker| blocker.code.as_str());
+    let others = report.blocked_by.iter().filter(|_| report.repositories_not_shown > 0);
+    for code in listed.chain(others.map(|part| part.name.as_str())) {
+        if !codes.contains(&code) {
+            codes.push(code);
         }
     }
     if codes.is_empty() { String::new() } else { format!(" by {}", codes.join(", ")) }
@@ -430,6 +426,36 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("\nAdd --apply to do it. It writes a journal"), "{text}");
+    }
+
+    #[test]
+    fn what_is_blocked_is_counted_in_all_repositories_also_in_those_without_a_row() {
+        let mut run = protect_only();
+        (run.protect_only, run.dry_run) = (false, true);
+        let blocked = |number: u64, code: &str| Outcome {
+            repository_name: format!("fleet/{number:05}"),
+            policy: Some("all".to_owned()),
+            apply: Some(Apply::Delete),
+            status: Status::Blocked,
+            expiring: Amount { image_total_count: 2, image_size_in_bytes: 2 + number },
+            transitioning: Amount { image_total_count: 1, image_size_in_bytes: 1 },
+            blockers: vec![ReportedBlocker { code: code.to_owned(), message: "for a reason".to_owned() }],
+            ..Outcome::default()
+        };
+        let mut builder = Builder::new(run.clone(), run.started_at);
+        (0..2500).for_each(|number| builder.take(blocked(number, "usage-unknown")));
+        builder.take(blocked(9999, "limit-images"));
+        // Of what was done before something blocked the rest, that part is not blocked.
+        let deleted = Amount { image_total_count: 2, image_size_in_bytes: 2 };
+        builder.take(Outcome { deleted, ..blocked(10_000, "limit-registry") });
+        let report = builder.finish();
+        assert!(report.repositories_not_shown > 0);
+        let text = render(&report, View::default(), Style { width: 1000, color: false });
+        let (_, summary) = text.rsplit_once("\n0 of").unwrap();
+        assert!(summary.contains(" · 7,504 blocked by "), "{summary}");
+        for code in ["usage-unknown", "limit-images", "limit-registry"] {
+            assert!(summary.contains(code), "{code}: {summary}");
+        }
     }
 
     #[test]

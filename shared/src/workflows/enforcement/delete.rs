@@ -26,8 +26,10 @@ impl<W: WriteClient> BatchProcessor<'_, W> {
         }
         let mut executor = Executor::new(self, planned, outcome, read_at);
         executor.execute(&planned.removals()).await?;
-        let is_blocked = executor.is_blocked();
-        outcome.status = if !outcome.failed.is_zero() {
+        let (is_blocked, is_gone) = (executor.is_blocked(), executor.is_gone());
+        outcome.status = if is_gone {
+            Status::RepositoryDeleted
+        } else if !outcome.failed.is_zero() {
             Status::Partial
         } else if is_blocked || !outcome.blockers.is_empty() {
             Status::Blocked

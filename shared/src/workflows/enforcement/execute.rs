@@ -24,6 +24,7 @@ use crate::domain::lifecycle::LifecyclePolicy;
 use crate::domain::lifecycle::document::StorageClass;
 use crate::domain::preview::model::ActionTaken;
 use crate::domain::text::instant::Instant;
+use crate::domain::usage::{Usage, UsedImages};
 use crate::workflows::enforcement::process_batch::BatchProcessor;
 use crate::workflows::enforcement::repository_snapshot::{
     OwnPulls, RepositoryPlan, RepositorySnapshot, forget_children,
@@ -39,6 +40,9 @@ const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
 const SMALL: usize = 1000;
 /// See [`SMALL`].
 const MAX_AGE: Duration = Duration::from_secs(60);
+/// Maximum time between a look at use and the call that removes images by it, and of that call. Where AWS throttles, what comes
+/// between the two takes longer, or the call itself: then use is read once more.
+const MAX_USE_AGE: Duration = Duration::from_secs(20);
 
 /// Executes the actions of one repository.
 pub struct Executor<'w, 'a, W: WriteClient> {
@@ -59,6 +63,8 @@ pub struct Executor<'w, 'a, W: WriteClient> {
     lifts: Option<W>,
     /// Whether nothing more is removed here.
     is_blocked: bool,
+    /// Whether the repository was deleted meanwhile.
+    is_gone: bool,
     /// Whether the cached children of image indexes were compared with the indexes.
     indexes_are_checked: bool,
     started: MonotonicInstant,
@@ -67,8 +73,26 @@ pub struct Executor<'w, 'a, W: WriteClient> {
 /// The facts that a batch depends on, read right before it.
 struct Look {
     usage_read_at: Instant,
+    /// When use had been read.
+    looked_at: MonotonicInstant,
     /// The images that are still to be removed.
     going: Vec<ImageIndex>,
+}
+
+/// What is decided of the images of a repository by what is in use now.
+struct Decision {
+    used: UsedImages,
+    /// The digests of the images that are planned to be removed.
+    taken: HashSet<Box<str>>,
+    /// The places of images in the repository as it was last read.
+    places: HashMap<Box<str>, ImageIndex>,
+}
+
+impl Decision {
+    /// Why an image is in use.
+    fn reason(&self, digest: &str) -> Option<&str> {
+        self.places.get(digest).and_then(|&place| self.used.reason(place))
+    }
 }
 
 /// Why a step is refused before AWS is called.
@@ -125,6 +149,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             looks_into_archive,
             lifts: None,
             is_blocked: false,
+            is_gone: false,
             indexes_are_checked: false,
             started,
         }
@@ -177,6 +202,11 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
     /// Whether planned images are kept because something is uncertain.
     pub(crate) const fn is_blocked(&self) -> bool {
         self.is_blocked
+    }
+
+    /// Whether the repository was deleted while the actions were executed.
+    pub(crate) const fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     /// Whether an image is archived, so that ECR does not return its manifest, and no rule of the policy is about archived
@@ -240,7 +270,56 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             return Ok(());
         }
         self.write_down(&going, &wanted, &manifests, is_archival, look.usage_read_at).await?;
-        if is_archival { self.archive(&going).await } else { self.delete(&going, &manifests).await }
+        let look = Look { going, ..look };
+        if is_archival { self.archive(look).await } else { self.delete(look, &manifests).await }
+    }
+
+    /// Decides again, by what is in use now and the repository as it was last read; or why nothing is removed.
+    fn decide(&self, usage: &Usage, is_archival: bool) -> Result<Decision, Vec<Blocker>> {
+        let snapshot = &self.current.0;
+        let (used, plan) = snapshot.decide(&self.planned.entry, usage, self.processor.clients.now());
+        if !plan.blockers.is_empty() {
+            return Err(plan.blockers);
+        }
+        let images = snapshot.images.images();
+        let taken = if is_archival { &plan.archivals } else { &plan.deletions };
+        let taken = taken.iter().filter_map(|&place| images.get(place as usize));
+        let taken = taken.map(|image| image.digest.clone()).collect();
+        let places = images.iter().map(|image| image.digest.clone()).zip(0..).collect();
+        Ok(Decision { used, taken, places })
+    }
+
+    /// Reads use once more if it was read longer ago than [`MAX_USE_AGE`]. Images that came into use meanwhile are kept.
+    async fn look_again_if_old(&mut self, look: Look, is_archival: bool) -> Result<Look, RunError> {
+        if look.looked_at.elapsed() <= MAX_USE_AGE || look.going.is_empty() {
+            return Ok(look);
+        }
+        let (observation, usage_read_at) = self.processor.look(MonotonicInstant::now()).await?;
+        let looked_at = MonotonicInstant::now();
+        let decision = match self.decide(&observation.usage, is_archival) {
+            Ok(decision) => decision,
+            Err(blockers) => {
+                self.note_blockers(&blockers);
+                for place in look.going {
+                    let why = blockers.first().cloned().map_or(NotRemoved::NotTaken, NotRemoved::Blocked);
+                    self.stay(place, &why);
+                }
+                return Ok(Look { usage_read_at, looked_at, going: Vec::new() });
+            }
+        };
+        let mut going = Vec::with_capacity(look.going.len());
+        for place in look.going {
+            let Some(image) = self.image(place) else { continue };
+            let stays = match decision.reason(&image.digest) {
+                Some(reason) => Some(NotRemoved::InUse(reason.to_owned())),
+                None => (!decision.taken.contains(&image.digest)).then_some(NotRemoved::NotTaken),
+            };
+            match stays {
+                Some(stays) => self.stay(place, &stays),
+                None => going.push(place),
+            }
+        }
+        Ok(Look { usage_read_at, looked_at, going })
     }
 
     /// Reads everything that a batch depends on, and decides again which images are removed.
@@ -254,27 +333,22 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
             return Err(RunError::Time(processor.clients.ecr.retry_observer().timeout_cause()));
         }
         let (observation, usage_read_at) = processor.look(self.started).await?;
+        let looked_at = MonotonicInstant::now();
         let described = self.read_again(wanted).await?;
         let Some(described) = described else {
+            self.is_gone = true;
             for &(_, place) in wanted {
                 self.stay(place, &NotRemoved::RepositoryGone);
             }
             return Ok(None);
         };
-        let (entry, now) = (&self.planned.entry, processor.clients.now());
-        let (used, plan) = self.current.0.decide(entry, &observation.usage, now);
-        if !plan.blockers.is_empty() {
-            self.block(&plan.blockers, wanted);
-            return Ok(None);
-        }
-        let taken = if is_archival { &plan.archivals } else { &plan.deletions };
-        let images = self.current.0.images.images();
-        let taken: HashSet<&str> = taken
-            .iter()
-            .filter_map(|&place| images.get(place as usize))
-            .map(|image| &*image.digest)
-            .collect();
-        let places: HashMap<&str, ImageIndex> = images.iter().map(|image| &*image.digest).zip(0..).collect();
+        let decision = match self.decide(&observation.usage, is_archival) {
+            Ok(decision) => decision,
+            Err(blockers) => {
+                self.block(&blockers, wanted);
+                return Ok(None);
+            }
+        };
         let mut going = Vec::with_capacity(wanted.len());
         let mut staying = Vec::new();
         for &(removal, place) in wanted {
@@ -286,14 +360,14 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
                 Some(now) if now.last_pulled_at > self.own_pulls.last_known_pull(before) => {
                     Some(NotRemoved::Pulled)
                 }
+                Some(now) if now.pushed_at != before.pushed_at => Some(NotRemoved::PushedAgain),
                 Some(now) if now.status != before.status => Some(NotRemoved::StatusChanged),
                 Some(_) => None,
             };
-            let reason = places.get(digest).and_then(|&place| used.reason(place));
-            let stays = match (changed, reason) {
+            let stays = match (changed, decision.reason(digest)) {
                 (_, Some(reason)) => Some(NotRemoved::InUse(reason.to_owned())),
                 (Some(changed), None) => Some(changed),
-                (None, None) if taken.contains(digest) => None,
+                (None, None) if decision.taken.contains(digest) => None,
                 (None, None) => Some(NotRemoved::NotTaken),
             };
             match stays {
@@ -304,7 +378,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         for (place, why) in staying {
             self.stay(place, &why);
         }
-        Ok(Some(Look { usage_read_at, going }))
+        Ok(Some(Look { usage_read_at, looked_at, going }))
     }
 
     /// Reads the repository again: all of it where that is one call or something of it has disappeared, else the images of the
@@ -561,17 +635,35 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
 
     async fn delete(
         &mut self,
-        going: &[ImageIndex],
+        mut look: Look,
         manifests: &HashMap<String, Manifest>,
     ) -> Result<(), RunError> {
         let name = &self.planned.snapshot.name;
-        let ids: Vec<ImageId> = going.iter().filter_map(|&place| self.id(place)).collect();
-        let answer = self.processor.clients.call(self.write()?.delete_images(name, &ids)).await;
+        let answer = loop {
+            look = self.look_again_if_old(look, false).await?;
+            if look.going.is_empty() {
+                return Ok(());
+            }
+            let ids: Vec<ImageId> = look.going.iter().filter_map(|&place| self.id(place)).collect();
+            let call = self.processor.clients.call(self.write()?.delete_images(name, &ids));
+            // A call without an answer is made again, whether or not it had its effect; but not by what was known long ago.
+            if let Ok(answer) = tokio::time::timeout(MAX_USE_AGE, call).await {
+                break answer;
+            }
+            if !self.processor.clients.deadline.has(MIN_TIME_LEFT) {
+                let cause = self.processor.clients.ecr.retry_observer().timeout_cause();
+                break Err(RunError::Time(cause));
+            }
+        };
+        let going = look.going;
         let (deleted, refused) = match answer {
             Ok(answer) => answer,
             Err(error) => {
-                let why = NotRemoved::OutcomeUnknown(error.to_string());
-                for &place in going {
+                let why = match error.is_repository_gone() {
+                    true => NotRemoved::RepositoryGone,
+                    false => NotRemoved::OutcomeUnknown(error.to_string()),
+                };
+                for &place in &going {
                     self.stay(place, &why);
                 }
                 return Err(error);
@@ -585,7 +677,7 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
                 Some((digest, (&*refused.failure_code, &*refused.failure_reason)))
             })
             .collect();
-        for &place in going {
+        for &place in &going {
             let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
             match refused.get(&*digest) {
                 // Somebody else was quicker.
@@ -608,9 +700,13 @@ impl<'w, 'a, W: WriteClient> Executor<'w, 'a, W> {
         Ok(())
     }
 
-    async fn archive(&mut self, going: &[ImageIndex]) -> Result<(), RunError> {
+    async fn archive(&mut self, mut look: Look) -> Result<(), RunError> {
         let name = &self.planned.snapshot.name;
-        for &place in going {
+        // One after the other, the first of them last in the list.
+        look.going.reverse();
+        loop {
+            look = self.look_again_if_old(look, true).await?;
+            let Some(place) = look.going.pop() else { break };
             let Some(digest) = self.image(place).map(|image| image.digest.clone()) else { continue };
             match self.processor.clients.call(self.write()?.archive(name, &digest)).await {
                 Ok(()) => self.went(place, ImageResult::Archived, None),

@@ -1161,7 +1161,7 @@ impl BatchProcessor<'_, PreviewOnly> {
 fn unplanned(assignment: &Assignment, error: RunError) -> Unplanned {
     let Assignment { repository_name, policy, .. } = assignment;
     let outcome = Outcome::failed(repository_name, policy, error.to_string());
-    match error.is_not_found() {
+    match error.is_repository_gone() {
         true => (Outcome { status: Status::RepositoryDeleted, ..outcome }, None),
         false => (outcome, Some(error)),
     }
@@ -1174,7 +1174,8 @@ fn ended(done: Result<(), RunError>, mut outcome: Outcome) -> Result<Outcome, Ru
         Err(RunError::Time(_)) => outcome.status = Status::Unfinished,
         Err(error @ RunError::Clock { .. }) => return Err(error),
         Err(error) => {
-            outcome.status = Status::Failed;
+            let is_gone = error.is_repository_gone();
+            outcome.status = if is_gone { Status::RepositoryDeleted } else { Status::Failed };
             outcome.error = Some(error.to_string());
         }
     }

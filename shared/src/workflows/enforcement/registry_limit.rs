@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::aws::s3::{Object, Precondition};
 use crate::domain::enforcement::daily_removals::{DailyRemovals, REGISTRY_KEY, RegistryCount};
+use crate::domain::enforcement::plan::Blocker;
 use crate::domain::enforcement::policy_set::RegistryLimits;
 use crate::workflows::enforcement::object_problem::ObjectProblem;
 use crate::workflows::enforcement::{RunContext, RunError};
@@ -73,6 +74,22 @@ pub async fn room(
     let (before, _) = removals(clients, &DailyRemovals::key(clients.now())).await?;
     let (granted, limit) = (before.room(wanted, limits, total), limits.images_a_day(total));
     Ok(Reserved { granted, limit, before: before.images })
+}
+
+/// What the limits of the registry leave for another day of `planned` images that a dry run would remove, in a sentence; `None` if
+/// they leave nothing.
+pub async fn over_limit(clients: &RunContext<'_>, limits: RegistryLimits, planned: u64) -> Option<String> {
+    if planned == 0 || !clients.has_bucket() {
+        return None;
+    }
+    match room(clients, limits, planned).await {
+        Ok(Reserved { granted, .. }) if granted >= planned => None,
+        Ok(Reserved { before, limit, .. }) => {
+            Some(format!("{}.", Blocker::Registry { planned, before, limit }))
+        }
+        // Whoever enforces removes nothing without it.
+        Err(error) => Some(format!("What may be deleted in the registry today is not known: {error}.")),
+    }
 }
 
 async fn reserve_part(

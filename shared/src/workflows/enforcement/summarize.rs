@@ -9,7 +9,7 @@ use super::inventory::{Progress, SIZES_KEY, read_list};
 use super::look_records::LookWriter;
 use super::object_problem::ObjectProblem;
 use super::read_layers::STORAGE_KEY;
-use super::{RunContext, RunError};
+use super::{RunContext, RunError, registry_limit};
 use crate::aws::s3;
 use crate::domain::enforcement::batch::Sizes;
 use crate::domain::enforcement::daily_removals::REGISTRY_KEY;
@@ -129,6 +129,7 @@ pub async fn summarize(
     let mut sizes = Sizes::new();
     let mut known = KnownStorage::new();
     let mut looks = LookWriter::new(clients, run);
+    let mut wanted_today = 0_u64;
     for (one, keys) in &of_batches {
         looks.begin(one.rsplit_once('/').map_or("", |(place, _)| place)).await;
         let mut objects = stream::iter(keys)
@@ -157,6 +158,10 @@ pub async fn summarize(
             if let Some(storage) = &outcome.storage {
                 let unread = Unread(outcome.images.image_size_in_bytes, storage.unread_images);
                 known.insert(outcome.repository_name.clone(), unread);
+            }
+            let counted = std::mem::take(&mut outcome.counted_removals);
+            if outcome.status == Status::Previewed {
+                wanted_today = wanted_today.saturating_add(counted);
             }
             builder.take(outcome);
         }
@@ -208,6 +213,11 @@ pub async fn summarize(
         let text = serde_json::to_string(&sizes).unwrap_or_default();
         clients.call(clients.s3.write(clients.bucket, SIZES_KEY, &text, "application/json")).await?;
         remember_storage(clients, &known).await;
+    }
+    // What this run would have removed, if it were not a dry one.
+    if let Some(policy_set) = policy_set.filter(|_| run.dry_run && !run.protect_only) {
+        let over_limit = registry_limit::over_limit(clients, policy_set.limits(), wanted_today).await;
+        builder.report_mut().limit_notices.extend(over_limit);
     }
     Ok(builder.finish())
 }

@@ -30,18 +30,14 @@ fn list<'a>(operation: &'static str, route: &'a str, member: &'static str, may_b
 }
 
 async fn read_kind(agentcore: &JsonApi, kind: Kind, reading: &mut Reading) {
-    let (all, id, arn) = match kind {
-        Kind::Runtime => (
-            list("ListAgentRuntimes", "POST /runtimes/", "agentRuntimes", false),
-            "agentRuntimeId",
-            "agentRuntimeArn",
-        ),
-        Kind::Harness => (list("ListHarnesses", "GET /harnesses", "harnesses", false), "harnessId", "arn"),
+    let (route, member) = match kind {
+        Kind::Runtime => ("POST /runtimes/", "agentRuntimes"),
+        Kind::Harness => ("GET /harnesses", "harnesses"),
     };
     let path = |id: &Value| encoded(id.as_str().unwrap_or_default());
     let mut found = Vec::new();
-    for summary in agentcore.all(all, reading).await {
-        let path = path(&summary[id]);
+    for summary in agentcore.all(list(kind.list(), route, member, false), reading).await {
+        let path = path(&summary[kind.id()]);
         let endpoints = match kind {
             Kind::Runtime => {
                 let route = format!("POST /runtimes/{path}/runtime-endpoints/");
@@ -53,8 +49,12 @@ async fn read_kind(agentcore: &JsonApi, kind: Kind, reading: &mut Reading) {
                 agentcore.all(list("ListHarnessEndpoints", &route, "endpoints", true), reading).await
             }
         };
-        let of_version = |version| json!({ "id": summary[id], "arn": summary[arn], "version": version });
-        found.extend(versions(kind, &summary, &endpoints).into_iter().map(of_version));
+        let of_version =
+            |version| json!({ "id": summary[kind.id()], "arn": summary[kind.arn()], "version": version });
+        match versions(kind, &summary, &endpoints) {
+            Ok(versions) => found.extend(versions.into_iter().map(of_version)),
+            Err(problem) => reading.problems.push(problem.to_string()),
+        }
     }
     let request = |found: &Value| {
         let path = path(&found["id"]);

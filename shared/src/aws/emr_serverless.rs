@@ -6,8 +6,8 @@ use super::json_api::{JsonApi, List, Protocol};
 use super::usage_sources::Look;
 use crate::aws::sigv4::encoded;
 use crate::domain::usage::emr_serverless::{
-    SOURCE, UNFINISHED_JOB_RUNS, UNFINISHED_SESSIONS, add_application, add_job_run, add_session, is_there,
-    may_have_sessions,
+    SOURCE, UNFINISHED_JOB_RUNS, UNFINISHED_SESSIONS, add_application, add_job_run, add_session, id,
+    is_there, may_have_sessions,
 };
 use crate::domain::usage::source::{ImageNotNamed, Reading};
 
@@ -15,6 +15,14 @@ use crate::domain::usage::source::{ImageNotNamed, Reading};
 fn list<'a>(operation: &'static str, route: &'a str, member: &'static str, request: Value) -> List<'a> {
     let may_be_gone = operation != "ListApplications";
     List { operation, route, member, token: "nextToken", is_always_present: true, may_be_gone, request }
+}
+
+/// Whether something in a list can be asked for. What cannot is not known.
+fn has_id(operation: &'static str, summary: &Value, reading: &mut Reading) -> bool {
+    let problem = id(operation, summary).err();
+    let has_id = problem.is_none();
+    reading.problems.extend(problem.map(|problem| problem.to_string()));
+    has_id
 }
 
 /// Reads all applications that are not terminated.
@@ -32,6 +40,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         list("ListApplications", "GET /applications", "applications", json!({ "maxResults": 50 }));
     let mut applications = emr.all(applications, &mut reading).await;
     applications.retain(is_there);
+    applications.retain(|summary| has_id("ListApplications", summary, &mut reading));
     let request = |summary: &Value| (format!("GET {}", of_application(&summary["id"])), json!({}));
     let mut with_sessions = Vec::new();
     let mut take = |summary: &Value, answer: Value, reading: &mut Reading| {
@@ -54,8 +63,12 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     for application in applications {
         let route = format!("GET {}/jobruns", of_application(&application["id"]));
         let request = json!({ "maxResults": 50, "states": UNFINISHED_JOB_RUNS });
-        job_runs.extend(emr.all(list("ListJobRuns", &route, "jobRuns", request), &mut reading).await);
+        let unfinished = emr.all(list("ListJobRuns", &route, "jobRuns", request), &mut reading).await;
+        let of_application =
+            |run: Value| json!({ "applicationId": application["id"], "id": run["id"], "arn": run["arn"] });
+        job_runs.extend(unfinished.into_iter().map(of_application));
     }
+    job_runs.retain(|summary| has_id("ListJobRuns", summary, &mut reading));
     let request = |summary: &Value| {
         let id = encoded(summary["id"].as_str().unwrap_or_default());
         (format!("GET {}/jobruns/{id}", of_application(&summary["applicationId"])), json!({}))

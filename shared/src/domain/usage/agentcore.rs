@@ -40,12 +40,39 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The operation that lists all of a kind.
+    #[must_use]
+    pub const fn list(self) -> &'static str {
+        match self {
+            Self::Runtime => "ListAgentRuntimes",
+            Self::Harness => "ListHarnesses",
+        }
+    }
+
     /// The operation that describes a version.
     #[must_use]
     pub const fn operation(self) -> &'static str {
         match self {
             Self::Runtime => "GetAgentRuntime",
             Self::Harness => "GetHarness",
+        }
+    }
+
+    /// The name of the ID in the list of all.
+    #[must_use]
+    pub const fn id(self) -> &'static str {
+        match self {
+            Self::Runtime => "agentRuntimeId",
+            Self::Harness => "harnessId",
+        }
+    }
+
+    /// The name of the ARN in the list of all.
+    #[must_use]
+    pub const fn arn(self) -> &'static str {
+        match self {
+            Self::Runtime => "agentRuntimeArn",
+            Self::Harness => "arn",
         }
     }
 
@@ -60,12 +87,19 @@ impl Kind {
 }
 
 /// The versions that are invoked or will be: the latest one, and those that endpoints lead to or are being moved to.
-#[must_use]
-pub fn versions(kind: Kind, summary: &Value, endpoints: &[Value]) -> BTreeSet<String> {
+///
+/// # Errors
+///
+/// If the ID or the latest version is not named.
+pub fn versions(kind: Kind, summary: &Value, endpoints: &[Value]) -> Result<BTreeSet<String>, ImageNotNamed> {
+    let (Some(_), Some(latest)) = (summary[kind.id()].as_str(), summary[kind.version()].as_str()) else {
+        let user = summary[kind.arn()].as_str().unwrap_or("something without an ARN").to_owned();
+        return Err(ImageNotNamed { operation: kind.list(), user });
+    };
     let of_endpoints =
         endpoints.iter().flat_map(|endpoint| [&endpoint["liveVersion"], &endpoint["targetVersion"]]);
-    let all = [&summary[kind.version()]].into_iter().chain(of_endpoints);
-    all.filter_map(|version| version.as_str().map(str::to_owned)).collect()
+    let of_endpoints = of_endpoints.filter_map(Value::as_str);
+    Ok(of_endpoints.chain([latest]).map(str::to_owned).collect())
 }
 
 /// Adds what a version uses, from the answer of [`Kind::operation`]; nothing for a version of source code, and for a harness
@@ -108,10 +142,21 @@ mod tests {
             json!({ "name": "DEFAULT", "liveVersion": "9" }),
             json!({ "name": "prod", "liveVersion": "3", "targetVersion": "4" }),
         ];
-        let all = versions(Kind::Runtime, &json!({ "agentRuntimeVersion": "10" }), &endpoints);
+        let all = versions(
+            Kind::Runtime,
+            &json!({ "agentRuntimeId": "a", "agentRuntimeVersion": "10" }),
+            &endpoints,
+        )
+        .unwrap();
         assert_eq!(all.into_iter().collect::<Vec<_>>(), ["10", "3", "4", "9"]);
-        let all = versions(Kind::Harness, &json!({ "harnessVersion": "1" }), &[]);
+        let all = versions(Kind::Harness, &json!({ "harnessId": "h", "harnessVersion": "1" }), &[]).unwrap();
         assert_eq!(all.into_iter().collect::<Vec<_>>(), ["1"]);
+        for unnamed in
+            [json!({ "arn": "arn", "harnessVersion": "1" }), json!({ "arn": "arn", "harnessId": "h" })]
+        {
+            let problem = versions(Kind::Harness, &unnamed, &endpoints).unwrap_err();
+            assert_eq!(problem.to_string(), "ListHarnesses: the answer does not say which image arn uses");
+        }
     }
 
     #[test]

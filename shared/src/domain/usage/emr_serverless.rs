@@ -49,6 +49,16 @@ pub fn is_there(summary: &Value) -> bool {
     summary["state"] != "TERMINATED"
 }
 
+/// The ID of an application or a job run in the answer of a list.
+///
+/// # Errors
+///
+/// If there is none.
+pub fn id<'a>(operation: &'static str, summary: &'a Value) -> Result<&'a str, ImageNotNamed> {
+    let user = || summary["arn"].as_str().unwrap_or("something without an ARN").to_owned();
+    summary["id"].as_str().ok_or_else(|| ImageNotNamed { operation, user: user() })
+}
+
 /// Adds what an application uses, from the answer of `GetApplication`: the image that new jobs get, and the one that its tag was
 /// resolved to when it was started.
 ///

@@ -413,13 +413,16 @@ fn an_image_that_is_there_is_a_success_whatever_fails_after_it() {
 
 #[test]
 fn cloudformation_is_answered_although_a_tag_or_the_parameter_cannot_be_moved() {
-    for operation in ["PutParameter", "PutImage"] {
+    const DISABLED: Fault = Fault::Error("KmsException", "The key of the repository is disabled");
+    for (operation, fault) in
+        [("PutParameter", Fault::Denied), ("PutImage", Fault::Denied), ("PutImage", DISABLED)]
+    {
         let stack = Stack::new();
         stack.put("uploads/a.zip", "a");
         let properties = json!({ "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/a.zip" } },
             "ImageTags": ["latest"] });
         stack.request("Create", "one", None, &properties);
-        stack.aws.fault_from(operation, Fault::Denied, 0);
+        stack.aws.fault_from(operation, fault, 0);
         let digest = stack.run(0, "a");
         let event = stack.end(0, "SUCCEEDED", Some(&digest));
         // It is tried again, and reported when that does not help.
@@ -807,4 +810,71 @@ fn events_that_were_not_delivered_are_served_from_the_queue_that_they_are_moved_
     let outcome = stack.hand_over().remove(0);
     assert_eq!(outcome["outcome"], "PUBLISHED", "{outcome}");
     assert_eq!(stack.tagged("app", "latest"), Some(digest));
+}
+
+#[test]
+fn requests_and_ends_that_come_twice_at_once_have_one_result() {
+    let stack = Stack::new();
+    stack.put("uploads/a.zip", "a");
+    let aws = &stack.aws;
+    // Another instance of a function gets the same event, or one of the same second.
+    let at_once = |function: &Function, name: &str, events: [&Value; 2]| {
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                let another = cloud::function(aws, name, Duration::from_secs(60));
+                another.invoke(events[1].to_string()).response();
+            });
+            function.invoke(events[0].to_string()).response();
+            second.join().unwrap();
+        });
+    };
+    let event = json!({
+        "RequestType": "Create", "ResponseURL": stack.url, "StackId": "arn:aws:cloudformation:r:1:stack/shop/0",
+        "RequestId": "one", "ResourceType": "Custom::EcrImage", "LogicalResourceId": "Web",
+        "ResourceProperties": { "RepositoryName": "app", "Source": { "S3": { "Key": "uploads/a.zip" } },
+            "Platforms": ["linux/amd64", "linux/arm64"], "ImageTags": ["latest"] },
+    });
+    at_once(&stack.resource, "image-resource", [&event, &event]);
+    assert_eq!(stack.builds(), 2, "one for each platform");
+    // Both platforms end in the same second.
+    let events: Vec<Value> = ["amd64", "arm64"]
+        .into_iter()
+        .enumerate()
+        .map(|(build, content)| {
+            let digest = stack.run(build, content);
+            stack.end(build, "SUCCEEDED", Some(&digest))
+        })
+        .collect();
+    at_once(&stack.published, "image-published", [&events[0], &events[1]]);
+    let index = stack.tagged("app", "latest").unwrap();
+    assert_eq!(
+        stack.tagged("app", &stack.variable(0, "IMAGE_TAG").replace("-amd64", "")),
+        Some(index.clone())
+    );
+    let answer = stack.answer();
+    assert_eq!((&answer["Status"], &answer["Data"]["ImageDigest"]), (&json!("SUCCESS"), &json!(index)));
+    assert_eq!(stack.aws.snapshot()["app"].images.len(), 3);
+}
+
+#[test]
+fn throttled_calls_delay_an_image_and_lose_nothing() {
+    let stack = Stack::new();
+    let version = stack.put("sources/app/a.zip", "a");
+    for operation in [
+        "CreateRepository",
+        "PutLifecyclePolicy",
+        "StartBuild",
+        "BatchGetBuilds",
+        "BatchGetImage",
+        "PutImage",
+        "PutParameter",
+        "PutEvents",
+    ] {
+        stack.aws.fault(operation, Fault::Throttled, 1);
+    }
+    stack.send(&uploaded("sources/app/a.zip", &version, &now().to_string()));
+    let (digest, answer) = stack.finish(0, "a");
+    assert_eq!(answer["outcome"], "PUBLISHED", "{answer}");
+    assert_eq!(stack.tagged("app", "latest"), Some(digest));
+    assert_eq!(stack.builds(), 1);
 }

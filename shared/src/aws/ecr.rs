@@ -520,7 +520,7 @@ impl EcrRead {
             Ok(answer) => {
                 let details = answer.image_details.unwrap_or_default();
                 Ok(details.into_iter().find_map(|detail| {
-                    let status = detail.image_status.as_ref().map(|status| status.as_str());
+                    let status = detail.image_status.as_ref().map(aws_sdk_ecr::types::ImageStatus::as_str);
                     Some((detail.image_digest?, ImageStatus::of_name(status)))
                 }))
             }

@@ -5,14 +5,14 @@ use crate::aws::ssm::Parameters;
 use crate::domain::builds::build_context::BuildContext;
 use crate::domain::cloudformation::image::{self, Plan};
 use crate::domain::cloudformation::{Answer, Event};
-use crate::domain::text::finding::{Finding, in_a_sentence};
+use crate::domain::text::finding::Finding;
 use crate::domain::text::instant::Instant;
 use crate::workflows::start_build::{BuildStarter, Pinned, StartError, StartOutcome, Trigger};
 
 /// Why there will be no image.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("the properties are not valid: {}", in_a_sentence(.0))]
+    #[error("the properties are not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Properties(Vec<Finding>),
     #[error("{0}")]
     Start(#[from] StartError),

@@ -10,7 +10,7 @@ use crate::domain::repository::read::{self, EmptyOnDelete, Properties};
 use crate::domain::repository::{
     Change, Difference, Encryption, EncryptionType, Existing, Name, PolicyPlan, PolicyStatus, Registry,
 };
-use crate::domain::text::finding::{Code, Finding, in_a_sentence};
+use crate::domain::text::finding::{Code, Finding};
 
 /// Maximum length of a reason among the attributes, in characters. CloudFormation accepts 4,096 bytes as a whole answer.
 const MAX_REASON_CHARACTERS: usize = 600;
@@ -43,7 +43,7 @@ pub enum Plan {
 #[non_exhaustive]
 pub enum Refusal {
     /// The properties are not valid.
-    #[error("the properties are not valid: {}", in_a_sentence(.0))]
+    #[error("the properties are not valid: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Properties(Vec<Finding>),
     /// The repository has another encryption than declared, and the new one would have no place.
     #[error(

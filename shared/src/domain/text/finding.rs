@@ -327,7 +327,7 @@ pub fn join_pointer(base: &str, token: &str) -> String {
     pointer
 }
 
-/// Maximum number of findings in a sentence. Events, mails and answers have a maximum size, and `ecr-steward check` prints all.
+/// Maximum number of findings in a sentence. Events and mails have a maximum size.
 const FINDINGS_IN_A_SENTENCE: usize = 20;
 
 /// The findings in one sentence, the first ones if there are very many.
@@ -335,7 +335,7 @@ const FINDINGS_IN_A_SENTENCE: usize = 20;
 pub fn in_a_sentence(findings: &[Finding]) -> String {
     let shown = findings.iter().take(FINDINGS_IN_A_SENTENCE).map(ToString::to_string);
     let more = findings.len().saturating_sub(FINDINGS_IN_A_SENTENCE);
-    let more = (more > 0).then(|| format!("and {more} more; `ecr-steward check` prints all"));
+    let more = (more > 0).then(|| format!("and {more} more"));
     shown.chain(more).collect::<Vec<_>>().join("; ")
 }
 

@@ -22,7 +22,7 @@ use crate::domain::enforcement::policy_set::{self, Apply, Match, PolicySet, Sour
 use crate::domain::enforcement::run::Run;
 use crate::domain::enforcement::run::message_of_cause;
 use crate::domain::enforcement::unchanged::{Candidate, reference_hashes};
-use crate::domain::text::finding::Finding;
+use crate::domain::text::finding::{Finding, in_a_sentence};
 use crate::domain::text::instant::Instant;
 use crate::domain::usage::UnreadableSource;
 use crate::domain::usage::list_memory;
@@ -119,12 +119,8 @@ pub enum InventoryError {
     #[error(transparent)]
     RunError(#[from] RunError),
     /// The policies file is not valid; nothing is done by it.
-    #[error("{}: {}", policy_set::KEY, joined(.0))]
+    #[error("{}: {}", policy_set::KEY, in_a_sentence(.0))]
     PolicySet(Vec<Finding>),
-}
-
-fn joined(findings: &[Finding]) -> String {
-    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// What the inventory could not find out. The run continues without it.

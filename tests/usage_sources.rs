@@ -114,7 +114,7 @@ const CASES: [Case; 9] = [
     },
 ];
 
-/// AWS in memory, over which requests go without a socket; and what becomes of its answers to an operation.
+/// AWS in memory, over which requests go without a socket; and a change of its answers by operation.
 #[derive(Debug, Clone)]
 struct Wire(EcrStub, fn(&str, &mut Value));
 

@@ -147,9 +147,12 @@ const CASES: [Case; 11] = [
     },
 ];
 
-/// AWS in memory, over which requests go without a socket; and what becomes of its answers to an operation.
+/// AWS in memory, over which requests go without a socket; and a change of its answers by operation.
 #[derive(Debug, Clone)]
-struct Wire(EcrStub, fn(&str, &mut Value));
+struct Wire(EcrStub, Change);
+
+/// Changes the answer to an operation.
+type Change = fn(&str, &mut Value);
 
 impl HttpConnector for Wire {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
@@ -550,7 +553,7 @@ fn an_answer_that_names_no_image_where_one_is_needed_is_a_gap() {
         cloud.sources.schedules.start_tasks("default", "schedule", "prod", "web:1");
         cloud.sources.pipes.start_tasks("pipe", "prod", "web:1");
     });
-    let without: [(&str, fn(&str, &mut Value)); 5] = [
+    let without: [(&str, Change); 5] = [
         ("sagemaker", |operation, answer| {
             if operation == "sagemaker:DescribeModel" {
                 answer["PrimaryContainer"] = Value::Null;
@@ -589,7 +592,7 @@ fn an_answer_that_names_no_image_where_one_is_needed_is_a_gap() {
 fn a_token_that_is_no_text_is_a_gap() {
     let case = &CASES[0];
     let aws = with(&[case], &["a"]);
-    let edit: fn(&str, &mut Value) = |operation, answer| {
+    let edit: Change = |operation, answer| {
         if operation == "batch:DescribeJobDefinitions" {
             answer["nextToken"] = json!({ "page": 2 });
         }

@@ -211,11 +211,11 @@ impl Walk<'_> {
                     |pointer: &str| status.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
                 let id = text("/imageID");
                 let is_started = |state: &str| status.pointer(state).is_some_and(|state| !state.is_null());
-                let is_told = id
+                let has_digest = id
                     .parse::<ImageReference>()
                     .is_ok_and(|reference| reference.digest.is_some() && !reference.is_bare_digest());
                 // Its digest is told, or nothing was started yet.
-                if is_told || (id.is_empty() && !is_started("/state/running")) {
+                if has_digest || (id.is_empty() && !is_started("/state/running")) {
                     continue;
                 }
                 let by_name =

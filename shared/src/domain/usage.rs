@@ -541,6 +541,56 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_counts_in_whatever_form_its_registry_is_written() {
+        for host in [
+            "",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com/",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com:443/",
+            "123456789012.dkr.ecr.eu-west-1.amazonaws.com./",
+            "123456789012.DKR.ECR.EU-WEST-1.AMAZONAWS.COM/",
+            "123456789012.dkr.ecr-fips.us-gov-west-1.amazonaws.com/",
+            "123456789012.dkr-ecr.eu-west-1.on.aws/",
+            "123456789012.dkr-ecr-fips.us-east-1.on.aws/",
+            "123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn/",
+            "123456789012.dkr.ecr.us-east-1.amazonaws.com/",
+            "vpce-0a1b2c.dkr.ecr.eu-west-1.vpce.amazonaws.com/",
+            "public.ecr.aws/",
+            "proxy.example.com:5000/",
+            "localhost/",
+            "[::1]:5000/",
+            "docker://123456789012.dkr.ecr.eu-west-1.amazonaws.com/",
+            "docker-pullable://123456789012.dkr.ecr.eu-west-1.amazonaws.com/",
+            "oci://123456789012.dkr.ecr.eu-west-1.amazonaws.com/",
+            "https://123456789012.dkr.ecr.eu-west-1.amazonaws.com/",
+        ] {
+            for (name, expected) in [
+                ("app:v1".to_owned(), 0),
+                ("app".to_owned(), 1),
+                (format!("app:gone@{}", hex('c')), 2),
+                (format!("app@{}", hex('c').to_uppercase()), 2),
+            ] {
+                let text = format!("{host}{name}");
+                let reference = ImageReference::parse_exact(&text).unwrap_or_else(|error| panic!("{error}"));
+                let usage = Usage::of(vec![UsedImage { reference, used_by: vec![] }]);
+                assert_eq!(held(&usage), [expected], "{text}");
+            }
+        }
+        // What names no image for certain is refused, and not taken for a name.
+        for text in [
+            "sha512:12",
+            "SHA512:ab",
+            "sha384:latest",
+            "app@sha256:",
+            "app@sha256:12",
+            "app@sha256:a@sha256:b",
+        ] {
+            assert!(ImageReference::parse_exact(text).is_err(), "{text}");
+        }
+        let other = format!("sha512:{}", "ab".repeat(64));
+        assert!(ImageReference::parse_exact(&other).unwrap().is_bare_digest());
+    }
+
+    #[test]
     fn a_running_task_whose_digest_is_not_known_keeps_what_was_there_when_it_started() {
         let unknown = |started_at: Option<&str>| UnknownImage {
             reference: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:latest".parse().unwrap(),

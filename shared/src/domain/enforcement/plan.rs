@@ -623,6 +623,116 @@ mod tests {
         RepositoryImages::new(images, &relations)
     }
 
+    /// Images that belong together in some way, by their numbers: image indexes with their children, referrers with their subjects,
+    /// and artifacts with the image that their tag is about.
+    struct Graph {
+        what: &'static str,
+        images: u8,
+        indexes: &'static [(u8, &'static [u8])],
+        subjects: &'static [(u8, u8)],
+        tags: &'static [(u8, u8)],
+    }
+
+    const GRAPHS: [Graph; 8] = [
+        Graph {
+            what: "an index in an index in an index",
+            images: 4,
+            indexes: &[(3, &[2]), (2, &[1]), (1, &[0])],
+            subjects: &[],
+            tags: &[],
+        },
+        Graph {
+            what: "a signature of a signature",
+            images: 3,
+            indexes: &[],
+            subjects: &[(1, 0), (2, 1)],
+            tags: &[],
+        },
+        Graph {
+            what: "attestations as children, about their siblings",
+            images: 3,
+            indexes: &[(2, &[0, 1])],
+            subjects: &[(1, 0)],
+            tags: &[],
+        },
+        Graph {
+            what: "a cosign tag of a child",
+            images: 3,
+            indexes: &[(1, &[0])],
+            subjects: &[],
+            tags: &[(2, 0)],
+        },
+        Graph {
+            what: "a cosign tag of an index, signed by tag itself",
+            images: 4,
+            indexes: &[(1, &[0])],
+            subjects: &[],
+            tags: &[(2, 1), (3, 2)],
+        },
+        Graph {
+            what: "an index of referrers with a subject",
+            images: 4,
+            indexes: &[(2, &[1])],
+            subjects: &[(2, 0), (3, 2)],
+            tags: &[],
+        },
+        Graph {
+            what: "tags that are about each other",
+            images: 2,
+            indexes: &[],
+            subjects: &[],
+            tags: &[(0, 1), (1, 0)],
+        },
+        Graph {
+            what: "an index that lists itself and what is not here",
+            images: 2,
+            indexes: &[(1, &[1, 0, 99])],
+            subjects: &[(1, 77)],
+            tags: &[],
+        },
+    ];
+
+    impl Graph {
+        fn images(&self) -> RepositoryImages {
+            let mut relations = Relations::default();
+            for (index, children) in self.indexes {
+                relations.index(&digest(*index), children.iter().map(|child| digest(*child)));
+            }
+            for (referrer, subject) in self.subjects {
+                relations.refer(&digest(*referrer), &digest(*subject));
+            }
+            let mut images: Vec<Image> =
+                (0..self.images).map(|number| image(&digest(number), &[], 30)).collect();
+            for (index, _) in self.indexes {
+                images[usize::from(*index)].kind = ManifestKind::Index;
+            }
+            for (artifact, about) in self.tags {
+                let tag = digest(*about).replace(':', "-") + ".sig";
+                images[usize::from(*artifact)].tags = Box::new([tag.into()]);
+            }
+            images.push(image(&digest(200), &["unused"], 30));
+            images.push(image(&digest(201), &["young"], 0));
+            RepositoryImages::new(images, &relations)
+        }
+    }
+
+    /// Whichever part of it runs: all of these graphs are connected.
+    #[test]
+    fn what_belongs_together_in_any_way_stays_whole_as_long_as_something_of_it_is_in_use() {
+        for graph in GRAPHS {
+            let images = graph.images();
+            for part in 0..graph.images {
+                let used = used(&[&format!("app@{}", digest(part))], &images);
+                let plan = plan(&entry(UNLIMITED), &images, &used, now());
+                assert_eq!(gone(&plan, &images), [digest(200)], "{}: {part} runs", graph.what);
+                assert_eq!(plan.blockers, [], "{}", graph.what);
+            }
+            // And leaves whole in the end, each part after what holds it.
+            let plan = plan(&entry(UNLIMITED), &images, &UsedImages::default(), now());
+            assert!(gone(&plan, &images).contains(&digest(200)), "{}", graph.what);
+        }
+    }
+
     #[test]
     fn indexes_are_deleted_before_what_they_list_and_images_before_their_referrers() {
         let images = family();

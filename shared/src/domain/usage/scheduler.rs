@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    fn revisions(target: Value) -> Vec<String> {
+    fn revisions(target: &Value) -> Vec<String> {
         let named = named(&json!({ "Target": target }), "s").unwrap();
         named.revisions.into_iter().map(|named| named.name).collect()
     }
@@ -81,10 +81,10 @@ mod tests {
     fn a_schedule_names_a_revision_by_its_target_or_by_the_input_of_an_operation() {
         let target = json!({ "Arn": "arn:aws:ecs:r:1:cluster/prod", "EcsParameters":
             { "TaskDefinitionArn": "arn:aws:ecs:r:1:task-definition/a:3" } });
-        assert_eq!(revisions(target), ["arn:aws:ecs:r:1:task-definition/a:3"]);
+        assert_eq!(revisions(&target), ["arn:aws:ecs:r:1:task-definition/a:3"]);
         let arn = "arn:aws:scheduler:::aws-sdk:ecs:runTask";
         for input in [r#"{"Cluster": "prod", "TaskDefinition": "a:4"}"#, r#"{"taskDefinition": "a:4"}"#] {
-            assert_eq!(revisions(json!({ "Arn": arn, "Input": input })), ["a:4"]);
+            assert_eq!(revisions(&json!({ "Arn": arn, "Input": input })), ["a:4"]);
         }
         let is_asked_for = |arn: &str| may_name_images(&json!({ "Target": { "Arn": arn } }));
         assert!(

@@ -503,7 +503,7 @@ fn a_dry_run_and_a_preview_of_the_same_policy_find_the_same_images() {
     }
 }
 
-/// Interrupts a command as somebody does with Ctrl-C, once it has made this call.
+/// Interrupts a command as Ctrl-C does, once it has made this call. Whatever is started by a shell in the background ignores SIGINT.
 fn interrupt_at(aws: &EcrStub, operation: &str, arguments: &[&str]) {
     let mut command = signed_in(aws);
     command.arg("enforce").args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
@@ -515,7 +515,7 @@ fn interrupt_at(aws: &EcrStub, operation: &str, arguments: &[&str]) {
         assert!(started_at.elapsed() < Duration::from_secs(30), "{operation}");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let signalled = Command::new("kill").args(["-INT", &started.id().to_string()]).status().unwrap();
+    let signalled = Command::new("kill").args(["-TERM", &started.id().to_string()]).status().unwrap();
     assert!(signalled.success());
     assert!(!started.wait().unwrap().success());
 }

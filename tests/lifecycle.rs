@@ -811,6 +811,11 @@ usage: { stacks: true }
         sources.machines.start_tasks("nightly", &nightly);
         sources.projects.projects.push(("build".to_owned(), "builder:1".to_owned()));
         sources.app_runner.create("web", "web:1", 1.0);
+        sources.agentcore.update_runtime("agent", Some("agent:2"), 1.0);
+        sources.agentcore.update_harness("harness", Some("agent:3"), 1.0);
+        sources.emr_serverless.create("spark", "spark:1", None);
+        sources.emr_serverless.start_session("spark", "notebook");
+        sources.emr_serverless.run_job("spark", "job", "RUNNING", "spark:1", None);
         let package = sources.models.package("group", "packed:1");
         sources.models.create("model", &json!({ "ModelPackageName": package }));
         sources.models.deploy("endpoint", "served:1", "served:1");

@@ -121,7 +121,7 @@ fn check_warns_of_a_policy_that_may_leave_almost_nothing_and_does_not_fail() {
     assert_eq!(output.status.code(), Some(0), "it may be meant");
     let printed = folder.plain(&output.stdout);
     assert!(
-        printed.starts_with("policies.yaml:6:9: /policies/0/rules/0: leaves-almost-nothing: rule 1 deletes every image but the youngest 1, and the limits let it"),
+        printed.starts_with("policies.yaml:6:9: /policies/0/rules/0: leaves-almost-nothing: rule 1 deletes every image but the youngest, and the limits let it"),
         "{printed}"
     );
     assert!(

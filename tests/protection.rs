@@ -577,6 +577,28 @@ fn what_the_policies_file_does_not_have_attached_any_more_is_suspended() {
     assert!(site.is_suspended(), "{report:#}");
 }
 
+/// The policy is this stack's until somebody replaces it, whatever the file says now.
+#[test]
+fn what_was_attached_before_the_file_said_protect_is_suspended_where_the_repository_cannot_be_read() {
+    for is_replaced in [false, true] {
+        let site = Site::new(ATTACH);
+        site.steward.run("r", false);
+        assert!(site.acts());
+        site.say(PROTECT);
+        if is_replaced {
+            site.attach_by_hand(Some(&behind(FOUR_BUILDS)));
+        }
+        let before = site.policy();
+        site.aws().fault_from("DescribeImages", Fault::Denied, 0);
+        let report = site.steward.run("s", false);
+        assert_eq!(of(&report, "app")["status"], "FAILED", "{report:#}");
+        assert_eq!(site.is_suspended(), !is_replaced, "{report:#}");
+        if is_replaced {
+            assert_eq!(site.policy(), before, "what is somebody else's is never written");
+        }
+    }
+}
+
 /// A8: a file of which nobody has seen the effect.
 #[test]
 fn a_file_that_was_not_previewed_leaves_what_is_attached_as_it_is_while_that_is_certain() {

@@ -328,9 +328,8 @@ impl Entry {
         let verb = if rule.action == Action::Expire { "deletes" } else { "archives" };
         let images = if rule.tags == TagSelection::Any { "every image" } else { "every tagged image" };
         let does = match rule.limit {
-            Limit::ImageCountMoreThan(keeps) => {
-                format!("{verb} {images} but the youngest {keeps}")
-            }
+            Limit::ImageCountMoreThan(1) => format!("{verb} {images} but the youngest"),
+            Limit::ImageCountMoreThan(keeps) => format!("{verb} {images} but the {keeps} youngest"),
             Limit::SinceImagePushed(days) => format!(
                 "{verb} {images} that was pushed more than {} ago, also where nothing is pushed any more",
                 count(days, "day")
@@ -341,8 +340,8 @@ impl Entry {
             ),
         };
         let message = format!(
-            "rule {} {does}, and the limits let it: `percent` is {}, `remaining` is {}, so that of a repository of {TYPICAL_REPOSITORY} \
-             images {left} may be left besides those in use; if that is not meant write `keep: {{ newest: {ALMOST_NOTHING} }}`, \
+            "rule {} {does}, and the limits let it: with `percent: {}` and `remaining: {}` only {left} of {TYPICAL_REPOSITORY} images may be \
+             left, besides those in use; if that is not meant, write `keep: {{ newest: {ALMOST_NOTHING} }}`, \
              `limits: {{ remaining: {ALMOST_NOTHING} }}` or a lower `percent` (without it: {})",
             rule.priority,
             self.limits.percent,

@@ -767,7 +767,15 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
         let is_of_others = apply == Some(Apply::Protect) || *protection == Some(Protection::Tagged);
         let Ok(name) = Name::parse(repository_name) else { return };
         let mode = match (apply, protection, self.records()) {
-            _ if is_of_others => Mode::Protect,
+            _ if is_of_others => match self.mode_of_last_attached(registry_id, repository_name).await {
+                Ok(mode) => mode,
+                // Whether this stack may write the policy is not known.
+                Err(error) => {
+                    tracing::error!(repository = repository_name, error = %error, "whose policy it is could not be read");
+                    outcome.blockers.push(ReportedBlocker::from(&Blocker::NotSuspended(error.to_string())));
+                    return;
+                }
+            },
             (Some(Apply::Attach), _, _) => Mode::Attach,
             (_, Some(protection), Some(records)) => {
                 match self.clients.call(records.find(repository_name)).await {
@@ -783,6 +791,19 @@ impl<'a, W: WriteClient> BatchProcessor<'a, W> {
             _ => return,
         };
         self.suspend_unrefreshed(&name, registry_id, mode, why, outcome).await;
+    }
+
+    /// Whose policy ECR enforces in a repository that asks for protection now: this stack's, if it attached the policy before that and
+    /// nobody replaced it.
+    async fn mode_of_last_attached(&self, registry_id: &str, name: &str) -> Result<Mode, RunError> {
+        let Some(records) = self.records() else { return Ok(Mode::Protect) };
+        let found = self.clients.call(records.find(name)).await?.map(|found| found.of_registry(registry_id));
+        match found {
+            Some(found) if !self.is_of_others(name, &found).await? => {
+                Ok(found.record.map_or(Mode::Attach, |record| record.mode))
+            }
+            _ => Ok(Mode::Protect),
+        }
     }
 
     /// Whose policy a repository has that ECR made on a push and of which there is no record; `None` if it cannot be read. Then the

@@ -579,7 +579,7 @@ fn what_the_policies_file_does_not_have_attached_any_more_is_suspended() {
 
 /// The policy is this stack's until somebody replaces it, whatever the file says now.
 #[test]
-fn what_was_attached_before_the_file_said_protect_is_suspended_where_the_repository_cannot_be_read() {
+fn an_attached_policy_is_suspended_where_an_unreadable_repository_comes_under_protect() {
     for is_replaced in [false, true] {
         let site = Site::new(ATTACH);
         site.steward.run("r", false);

@@ -103,7 +103,7 @@ struct Show {
 #[derive(Debug, Args)]
 #[command(
     group(ArgGroup::new("what").required(true).multiple(true).args(WHAT)),
-    // That one of all options is needed is in no need of all of them.
+    // Otherwise the line of the usage lists every option, of which one is needed.
     override_usage = "ecr-steward repository update [OPTIONS] <NAME>",
     after_help = "Examples:
   ecr-steward repository update shop/web --immutable

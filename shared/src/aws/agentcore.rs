@@ -51,10 +51,8 @@ async fn read_kind(agentcore: &JsonApi, kind: Kind, reading: &mut Reading) {
         };
         let of_version =
             |version| json!({ "id": summary[kind.id()], "arn": summary[kind.arn()], "version": version });
-        match versions(kind, &summary, &endpoints) {
-            Ok(versions) => found.extend(versions.into_iter().map(of_version)),
-            Err(problem) => reading.problems.push(problem.to_string()),
-        }
+        let versions = reading.understood(versions(kind, &summary, &endpoints));
+        found.extend(versions.into_iter().flatten().map(of_version));
     }
     let request = |found: &Value| {
         let path = path(&found["id"]);
@@ -67,9 +65,8 @@ async fn read_kind(agentcore: &JsonApi, kind: Kind, reading: &mut Reading) {
     };
     let mut take = |found: &Value, answer: Value, reading: &mut Reading| {
         let arn = found["arn"].as_str().unwrap_or("a runtime of AgentCore without an ARN");
-        if let Err(problem) = add_version(kind, &answer, arn, reading) {
-            reading.problems.push(problem.to_string());
-        }
+        let added = add_version(kind, &answer, arn, reading);
+        reading.understood(added);
     };
     agentcore.for_each(kind.operation(), found, &request, reading, &mut take).await;
 }

@@ -28,10 +28,8 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     let mut images = Vec::new();
     let mut take = |service: &Value, answer: Value, reading: &mut Reading| {
         let arn = service["ServiceArn"].as_str().unwrap_or("a service without an ARN").to_owned();
-        match image(&answer, &arn) {
-            Ok(image) => images.extend(image.map(|image| (image, arn))),
-            Err(problem) => reading.problems.push(problem.to_string()),
-        }
+        let image = reading.understood(image(&answer, &arn)).flatten();
+        images.extend(image.map(|image| (image, arn)));
     };
     apprunner.for_each("DescribeService", services, &request, &mut reading, &mut take).await;
     for (image, arn) in images {

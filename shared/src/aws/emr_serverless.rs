@@ -9,7 +9,7 @@ use crate::domain::usage::emr_serverless::{
     SOURCE, UNFINISHED_JOB_RUNS, UNFINISHED_SESSIONS, add_application, add_job_run, add_session, id,
     is_there, may_have_sessions,
 };
-use crate::domain::usage::source::{ImageNotNamed, Reading};
+use crate::domain::usage::source::Reading;
 
 /// A list in pages; what is in an application may be gone with it.
 fn list<'a>(operation: &'static str, route: &'a str, member: &'static str, request: Value) -> List<'a> {
@@ -17,34 +17,22 @@ fn list<'a>(operation: &'static str, route: &'a str, member: &'static str, reque
     List { operation, route, member, token: "nextToken", is_always_present: true, may_be_gone, request }
 }
 
-/// Whether something in a list can be asked for. What cannot is not known.
-fn has_id(operation: &'static str, summary: &Value, reading: &mut Reading) -> bool {
-    let problem = id(operation, summary).err();
-    let has_id = problem.is_none();
-    reading.problems.extend(problem.map(|problem| problem.to_string()));
-    has_id
-}
-
 /// Reads all applications that are not terminated.
 pub(super) async fn read(look: Look<'_>) -> Reading {
     let emr = JsonApi::new(look.connection, &SOURCE, "emr-serverless", "EMR_SERVERLESS", Protocol::Rest);
     let mut reading = Reading::default();
     let of_application = |id: &Value| format!("/applications/{}", encoded(id.as_str().unwrap_or_default()));
-    let noted = |added: Result<(), ImageNotNamed>, reading: &mut Reading| {
-        if let Err(problem) = added {
-            reading.problems.push(problem.to_string());
-        }
-    };
     let arn = |value: &Value| value["arn"].as_str().unwrap_or("something without an ARN").to_owned();
     let applications =
         list("ListApplications", "GET /applications", "applications", json!({ "maxResults": 50 }));
     let mut applications = emr.all(applications, &mut reading).await;
     applications.retain(is_there);
-    applications.retain(|summary| has_id("ListApplications", summary, &mut reading));
+    applications.retain(|summary| reading.understood(id("ListApplications", summary)).is_some());
     let request = |summary: &Value| (format!("GET {}", of_application(&summary["id"])), json!({}));
     let mut with_sessions = Vec::new();
     let mut take = |summary: &Value, answer: Value, reading: &mut Reading| {
-        noted(add_application(&answer, &arn(summary), reading), reading);
+        let added = add_application(&answer, &arn(summary), reading);
+        reading.understood(added);
         if may_have_sessions(&answer) {
             with_sessions.push((summary["id"].clone(), answer));
         }
@@ -55,7 +43,8 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         let request = json!({ "maxResults": 50, "states": UNFINISHED_SESSIONS });
         let sessions = list("ListSessions", &route, "sessions", request);
         let mut take = |session: Value, reading: &mut Reading| {
-            noted(add_session(&application, &session, reading), reading);
+            let added = add_session(&application, &session, reading);
+            reading.understood(added);
         };
         emr.for_all(sessions, &mut reading, &mut take).await;
     }
@@ -68,13 +57,14 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
             |run: Value| json!({ "applicationId": application["id"], "id": run["id"], "arn": run["arn"] });
         job_runs.extend(unfinished.into_iter().map(of_application));
     }
-    job_runs.retain(|summary| has_id("ListJobRuns", summary, &mut reading));
+    job_runs.retain(|summary| reading.understood(id("ListJobRuns", summary)).is_some());
     let request = |summary: &Value| {
         let id = encoded(summary["id"].as_str().unwrap_or_default());
         (format!("GET {}/jobruns/{id}", of_application(&summary["applicationId"])), json!({}))
     };
     let mut take = |summary: &Value, answer: Value, reading: &mut Reading| {
-        noted(add_job_run(&answer, &arn(summary), reading), reading);
+        let added = add_job_run(&answer, &arn(summary), reading);
+        reading.understood(added);
     };
     emr.for_each("GetJobRun", job_runs, &request, &mut reading, &mut take).await;
     reading

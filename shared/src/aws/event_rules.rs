@@ -53,10 +53,7 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         let request = json!({ "Rule": rule, "EventBusName": bus, "Limit": 100 });
         let targets = events.all(list("ListTargetsByRule", "Targets", false, request), &mut reading).await;
         for target in &targets {
-            match revision(target, &used_by) {
-                Ok(revision) => named.extend(revision),
-                Err(problem) => reading.problems.push(problem.to_string()),
-            }
+            named.extend(reading.understood(revision(target, &used_by)).flatten());
         }
     }
     named_revisions::add(look, &SOURCE, named, &mut reading).await;

@@ -28,12 +28,9 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         (format!("GET /v1/pipes/{}", encoded(pipe["Name"].as_str().unwrap_or_default())), json!({}))
     };
     let mut named = Vec::new();
-    let mut take = |summary: &Value, answer: Value, reading: &mut Reading| match revision(
-        &answer,
-        summary["Arn"].as_str().unwrap_or("a pipe without an ARN"),
-    ) {
-        Ok(revision) => named.extend(revision),
-        Err(problem) => reading.problems.push(problem.to_string()),
+    let mut take = |summary: &Value, answer: Value, reading: &mut Reading| {
+        let arn = summary["Arn"].as_str().unwrap_or("a pipe without an ARN");
+        named.extend(reading.understood(revision(&answer, arn)).flatten());
     };
     pipes.for_each("DescribePipe", found, &request, &mut reading, &mut take).await;
     named_revisions::add(look, &SOURCE, named, &mut reading).await;

@@ -32,9 +32,9 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     }
     let request = |summary: &Value| (String::new(), json!({ "ModelName": summary["ModelName"] }));
     let mut models = Vec::new();
-    let mut take = |summary: &Value, described: Value, reading: &mut Reading| match model(&described) {
-        Ok(model) => models.push((key(summary), text(summary, "ModelArn"), model)),
-        Err(problem) => reading.problems.push(problem.to_string()),
+    let mut take = |summary: &Value, described: Value, reading: &mut Reading| {
+        let model = reading.understood(model(&described));
+        models.extend(model.map(|model| (key(summary), text(summary, "ModelArn"), model)));
     };
     sagemaker.for_each("DescribeModel", unknown, &request, &mut reading, &mut take).await;
     for (key, arn, model) in models {
@@ -42,12 +42,9 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
         let problems = reading.problems.len();
         let request = |package: &Value| (String::new(), json!({ "ModelPackageName": package }));
         let packages = model.packages.into_iter().map(Value::from).collect();
-        let mut take = |package: &Value, described: Value, reading: &mut Reading| match package_images(
-            &described,
-            package.as_str().unwrap_or_default(),
-        ) {
-            Ok(found) => images.extend(found),
-            Err(problem) => reading.problems.push(problem.to_string()),
+        let mut take = |package: &Value, described: Value, reading: &mut Reading| {
+            let found = package_images(&described, package.as_str().unwrap_or_default());
+            images.extend(reading.understood(found).into_iter().flatten());
         };
         sagemaker.for_each("DescribeModelPackage", packages, &request, &mut reading, &mut take).await;
         if reading.problems.len() == problems {

@@ -31,12 +31,9 @@ pub(super) async fn read(look: Look<'_>) -> Reading {
     let mut revisions = Vec::new();
     let mut take = |summary: &Value, answer: Value, reading: &mut Reading| {
         let arn = summary["Arn"].as_str().unwrap_or("a schedule without an ARN");
-        match named(&answer, arn) {
-            Ok(found) => {
-                reading.add(&found.images, arn);
-                revisions.extend(found.revisions);
-            }
-            Err(problem) => reading.problems.push(problem.to_string()),
+        if let Some(found) = reading.understood(named(&answer, arn)) {
+            reading.add(&found.images, arn);
+            revisions.extend(found.revisions);
         }
     };
     scheduler.for_each("GetSchedule", schedules, &request, &mut reading, &mut take).await;

@@ -4,6 +4,7 @@
 //! [`super::SOURCES`] has all of them. What reads one is in `aws/`, in the file of its service.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +168,11 @@ impl Reading {
                 used_by: used_by.to_owned(),
             });
         }
+    }
+
+    /// What was understood of an answer. What was not makes the reading incomplete.
+    pub fn understood<T, E: Display>(&mut self, read: Result<T, E>) -> Option<T> {
+        read.map_err(|problem| self.problems.push(problem.to_string())).ok()
     }
 
     /// Adds the images of something that never changes, and remembers them under its name.
